@@ -1,0 +1,2 @@
+//! A production axum server in one call.
+#![forbid(unsafe_code)]

@@ -1,0 +1,2 @@
+//! Signals, ordered phases, one deadline, a report.
+#![forbid(unsafe_code)]
