@@ -148,19 +148,19 @@ mod tests {
             let poll = timer.enter(|cx, mut t| t.as_mut().poll_until(cx, Some(start + i * SECOND)));
             assert!(poll.is_pending());
         }
-        assert_eq!(timer.armed, Some(start + SECOND), "armed once, for the first deadline");
+        assert_eq!(timer.enter(|_, t| t.armed), Some(start + SECOND), "armed once, for the first deadline");
         tokio::time::sleep(SECOND + Duration::from_millis(2)).await;
         assert!(timer.is_woken(), "the stale timer goes off once");
         let poll = timer.enter(|cx, mut t| t.as_mut().poll_until(cx, Some(start + 100 * SECOND)));
         assert!(poll.is_pending());
-        assert_eq!(timer.armed, Some(start + 100 * SECOND), "and is armed anew");
+        assert_eq!(timer.enter(|_, t| t.armed), Some(start + 100 * SECOND), "and is armed anew");
     }
 
     #[tokio::test(start_paused = true)]
     async fn nothing_wanted_is_nothing_armed() {
         let mut timer = task::spawn(TaskTimer::new());
         assert!(timer.enter(|cx, mut t| t.as_mut().poll_until(cx, None)).is_pending());
-        assert!(timer.sleep.is_none());
+        assert!(timer.enter(|_, t| t.sleep.is_none()));
     }
 
     #[tokio::test(start_paused = true)]
