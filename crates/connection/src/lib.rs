@@ -1,2 +1,72 @@
 //! One accepted socket to its end: version sniff, deadlines, states, drain.
+//!
+//! hyper's `http1` and `http2` connections are the protocol engines; this crate is what Go's `http.Server` does around
+//! them. A [`Connection`] is a future that takes an accepted socket and a service, finds out which version the client
+//! speaks, and drives hyper under deadlines that sit on the *socket*, where a client that stops reading is seen: body
+//! layers cannot see that (one buffered 8 MiB frame, and their timer never fires).
+//!
+//! | phase | limit ([`Settings`]) | counted from | ends with |
+//! |---|---|---|---|
+//! | sniff and request head | `read_header` | accept; later the first byte of a head | 408 and close; nothing if no byte came |
+//! | request body | `read_body` | the end of the head | the body fails with [`BodyTimeout`], its answer still goes out, then close |
+//! | response | `write` | the end of the head | close; h2: reset of that stream |
+//! | a reader that stops | `write_stall` | the last byte it took | the same |
+//! | between requests | `idle` | the last byte of a response | plain close; h2: GOAWAY, then close |
+//!
+//! All of them run on the connection's one timer, which is touched only when a deadline moves *earlier*; it is lent to
+//! the handler through [`graceful_timer`], so that a request costs no timer and no allocation. hyper's own header timer
+//! stays off: it is the idle limit as well, and boxes a timer for each request.
+//!
+//! A [`Registry`] knows every connection from accept to close, upgrades included. It tells them to
+//! [drain](Registry::drain), waits for them, and in the end [closes them by force](Registry::force).
+//!
+//! # Examples
+//!
+//! ```no_run
+//! use std::{convert::Infallible, sync::Arc};
+//!
+//! use bytes::Bytes;
+//! use graceful_connection::{Connection, Registry, RequestBody, Settings};
+//! use http::{Request, Response};
+//! use http_body_util::Full;
+//! use tower::service_fn;
+//!
+//! # #[tokio::main]
+//! # async fn main() -> std::io::Result<()> {
+//! let settings = Arc::new(Settings::default());
+//! let registry = Registry::new();
+//! let service = service_fn(|_: Request<RequestBody>| async {
+//!     Ok::<_, Infallible>(Response::new(Full::new(Bytes::from_static(b"hello"))))
+//! });
+//! let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await?;
+//! loop {
+//!     let (socket, peer) = listener.accept().await?;
+//!     let place = registry.open(Some(peer));
+//!     tokio::spawn(Connection::new(socket, place, service.clone(), Arc::clone(&settings)));
+//! }
+//! # }
+//! ```
 #![forbid(unsafe_code)]
+
+mod connection;
+mod executor;
+mod io;
+mod phase;
+mod protocol;
+mod registry;
+mod request_body;
+mod response_body;
+mod service;
+mod settings;
+mod shared;
+mod state;
+
+pub use self::connection::Connection;
+pub use self::registry::{Gauges, Open, Place, Registry};
+pub use self::request_body::{BodyTimeout, RequestBody};
+pub use self::response_body::ResponseBody;
+pub use self::service::HttpService;
+pub use self::settings::Settings;
+pub use self::state::{CloseReason, ConnectionState, Ended};
+
+type BoxError = Box<dyn std::error::Error + Send + Sync>;

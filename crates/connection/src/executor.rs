@@ -1,0 +1,42 @@
+//! Where hyper puts the tasks of HTTP/2 streams.
+
+pub(crate) mod stream;
+
+use std::sync::Arc;
+
+use hyper::rt::Executor;
+use tokio::time::Instant;
+
+use self::stream::StreamTask;
+use crate::{Settings, service::RequestGuard, settings::deadline, shared::Shared};
+
+/// Runs each stream in a task of its own, under the response deadlines.
+///
+/// They cannot sit in a body: hyper waits for the peer's window without polling the body, so a wrapper of it never sees
+/// that the peer stopped. The executor is handed the stream's whole future.
+#[derive(Clone, Debug)]
+pub(crate) struct StreamExecutor {
+    pub(crate) shared: Arc<Shared>,
+    pub(crate) settings: Arc<Settings>,
+}
+
+impl<F> Executor<F> for StreamExecutor
+where
+    F: Future<Output = ()> + Send + 'static,
+{
+    #[expect(clippy::disallowed_methods, reason = "the request's guard inside accounts for the task")]
+    fn execute(&self, future: F) {
+        if self.shared.take_announced_stream() {
+            let until = deadline(Instant::now(), self.settings.write);
+            tokio::spawn(StreamTask::new(future, until, self.settings.write_stall));
+        } else {
+            // The pump of an extended CONNECT (RFC 8441): it lives as long as the tunnel, without a limit, and counts as
+            // a request, or the idle deadline would close a connection whose only work is a tunnel.
+            let guard = RequestGuard::new(&self.shared);
+            tokio::spawn(async move {
+                future.await;
+                drop(guard);
+            });
+        }
+    }
+}

@@ -1,0 +1,174 @@
+//! The socket as hyper sees it: counted, gated after an upgrade, and closed without cutting off the last answer.
+
+use std::{
+    io,
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll, ready},
+};
+
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+
+use crate::{
+    registry::Place,
+    shared::{Shared, Side, Signal},
+};
+
+#[derive(Debug)]
+pub(crate) struct CountedIo<T> {
+    io: T,
+    /// Given back with the socket, wherever that ends.
+    place: Place,
+    /// What the sniff has read; hyper reads it first.
+    prefix: Vec<u8>,
+    /// How much of `prefix` hyper has read.
+    replayed: usize,
+    /// Our side of the connection is closed.
+    finished: bool,
+}
+
+impl<T> CountedIo<T> {
+    pub(crate) const fn new(io: T, place: Place) -> Self {
+        Self { io, place, prefix: Vec::new(), replayed: 0, finished: false }
+    }
+
+    pub(crate) fn shared(&self) -> &Arc<Shared> {
+        self.place.shared()
+    }
+
+    pub(crate) fn sniffed(&self) -> &[u8] {
+        &self.prefix
+    }
+
+    /// After an upgrade the socket is polled by somebody else's task, which only this gate can stop. Before it, the
+    /// connection's own task is told, and drops the socket.
+    fn gate(&self, side: Side, cx: &Context<'_>) -> io::Result<()> {
+        let shared = self.shared();
+        if shared.is_upgrading() {
+            shared.listen_upgraded(side, cx.waker());
+            if shared.signal() == Signal::Force {
+                return Err(io::Error::new(io::ErrorKind::ConnectionAborted, "the server is shutting down"));
+            }
+        }
+        Ok(())
+    }
+}
+
+impl<T: AsyncRead + Unpin> CountedIo<T> {
+    /// Reads more of what the client sends first, to be replayed to hyper. Gives how many bytes came; 0 is the end.
+    pub(crate) fn poll_sniff(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
+        let mut bytes = [0; 512];
+        let mut buf = ReadBuf::new(&mut bytes);
+        ready!(Pin::new(&mut self.io).poll_read(cx, &mut buf))?;
+        let read = buf.filled();
+        if !read.is_empty() {
+            self.shared().count_read();
+            self.prefix.extend_from_slice(read);
+        }
+        Poll::Ready(Ok(read.len()))
+    }
+
+    fn poll_discard(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        let mut bytes = [0; 4096];
+        loop {
+            let mut buf = ReadBuf::new(&mut bytes);
+            let read = ready!(Pin::new(&mut self.io).poll_read(cx, &mut buf));
+            if read.is_err() || buf.filled().is_empty() {
+                return Poll::Ready(());
+            }
+        }
+    }
+}
+
+impl<T: AsyncRead + Unpin> AsyncRead for CountedIo<T> {
+    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        let this = &mut *self;
+        if this.replayed < this.prefix.len() {
+            let rest = &this.prefix[this.replayed..];
+            let n = rest.len().min(buf.remaining());
+            buf.put_slice(&rest[..n]);
+            this.replayed += n;
+            if this.replayed == this.prefix.len() {
+                this.prefix = Vec::new();
+                this.replayed = 0;
+            }
+            return Poll::Ready(Ok(()));
+        }
+        this.gate(Side::Read, cx)?;
+        let before = buf.filled().len();
+        ready!(Pin::new(&mut this.io).poll_read(cx, buf))?;
+        if buf.filled().len() > before {
+            this.shared().count_read();
+        }
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl<T: AsyncRead + AsyncWrite + Unpin> AsyncWrite for CountedIo<T> {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        self.gate(Side::Write, cx)?;
+        let polled = Pin::new(&mut self.io).poll_write(cx, bytes);
+        self.count(&polled);
+        polled
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        slices: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        self.gate(Side::Write, cx)?;
+        let polled = Pin::new(&mut self.io).poll_write_vectored(cx, slices);
+        self.count(&polled);
+        polled
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.io.is_write_vectored()
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let polled = Pin::new(&mut self.io).poll_flush(cx);
+        // Under TLS the text was taken, but the bytes that carry it may be stuck here.
+        self.shared().set_write_blocked(polled.is_pending());
+        polled
+    }
+
+    /// Closes our side and, if the client may still be sending, reads and discards until it has closed its own.
+    ///
+    /// A socket that is closed with unread bytes in it sends a reset, which overtakes the answer in the client's
+    /// kernel: it would read an error instead of the 413 or 503 that tells it why (RFC 9112, 9.6). The connection bounds
+    /// this by `Settings::linger`.
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let this = &mut *self;
+        ready!(this.poll_finish(cx))?;
+        if this.shared().may_have_unread() {
+            this.shared().set_lingering();
+            ready!(this.poll_discard(cx));
+        }
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl<T: AsyncWrite + Unpin> CountedIo<T> {
+    /// Closes our side.
+    pub(crate) fn poll_finish(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        if !self.finished {
+            let polled = Pin::new(&mut self.io).poll_shutdown(cx);
+            self.shared().set_write_blocked(polled.is_pending());
+            ready!(polled)?;
+            self.finished = true;
+        }
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl<T> CountedIo<T> {
+    fn count(&self, polled: &Poll<io::Result<usize>>) {
+        match polled {
+            Poll::Ready(Ok(n)) => self.shared().count_written(*n),
+            Poll::Ready(Err(_)) => {}
+            Poll::Pending => self.shared().set_write_blocked(true),
+        }
+    }
+}

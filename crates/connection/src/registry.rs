@@ -1,0 +1,296 @@
+use std::{
+    collections::HashMap,
+    fmt,
+    net::SocketAddr,
+    sync::{Arc, Mutex, MutexGuard, PoisonError, Weak},
+    time::Duration,
+};
+
+use tokio::{sync::Notify, time::Instant};
+
+use crate::{
+    ConnectionState,
+    shared::{Shared, Signal},
+};
+
+/// Every connection from accept to close, upgraded sockets included.
+///
+/// It is touched when a connection opens and closes, never by a request: gauges are worked out by walking it when
+/// somebody asks. Clones are the same registry.
+#[derive(Clone, Default)]
+pub struct Registry {
+    inner: Arc<Inner>,
+}
+
+#[derive(Default)]
+struct Inner {
+    table: Mutex<Table>,
+    /// Told when the last connection is gone.
+    empty: Notify,
+}
+
+#[derive(Default)]
+struct Table {
+    next: u64,
+    connections: HashMap<u64, Weak<Shared>>,
+    /// What connections that are opened from now on are told at once.
+    signal: Option<Signal>,
+}
+
+/// How many connections there are in each state, and how many requests are in flight.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Gauges {
+    /// Accepted, without a request yet.
+    pub new: usize,
+    /// With a request in flight or coming in.
+    pub active: usize,
+    /// Kept alive between requests.
+    pub idle: usize,
+    /// Handed over to an upgrade.
+    pub upgraded: usize,
+    /// Requests between their head and the end of their response.
+    pub requests: usize,
+}
+
+impl Gauges {
+    /// All open sockets.
+    #[must_use]
+    pub const fn connections(&self) -> usize {
+        self.new + self.active + self.idle + self.upgraded
+    }
+}
+
+/// What is still open, as a shutdown that ran out of time names it.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct Open {
+    /// Counts up from 1, never reused.
+    pub id: u64,
+    /// The client's address, where it has one.
+    pub peer: Option<SocketAddr>,
+    /// Where it stands.
+    pub state: ConnectionState,
+    /// How long it has been open.
+    pub age: Duration,
+    /// How many of its requests are in flight.
+    pub requests: usize,
+}
+
+impl Registry {
+    /// An empty registry.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Registers an accepted socket, before anything is read from it, so that a shutdown knows it from the start.
+    ///
+    /// The [`Place`] goes to [`Connection::new`](crate::Connection::new) and is given back when the socket closes.
+    #[must_use]
+    pub fn open(&self, peer: Option<SocketAddr>) -> Place {
+        let mut table = self.inner.lock();
+        table.next += 1;
+        let shared = Arc::new(Shared::new(table.next, peer));
+        if let Some(signal) = table.signal {
+            shared.raise(signal);
+        }
+        table.connections.insert(shared.id, Arc::downgrade(&shared));
+        Place { shared, registry: Arc::clone(&self.inner) }
+    }
+
+    /// How many sockets are open.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.inner.lock().connections.len()
+    }
+
+    /// Whether no socket is open.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Counts the connections by state, walking them: the cost is linear in their number.
+    #[must_use]
+    pub fn gauges(&self) -> Gauges {
+        let mut gauges = Gauges::default();
+        for shared in self.inner.snapshot() {
+            match shared.state() {
+                ConnectionState::New => gauges.new += 1,
+                ConnectionState::Active => gauges.active += 1,
+                ConnectionState::Idle => gauges.idle += 1,
+                ConnectionState::Upgraded => gauges.upgraded += 1,
+                ConnectionState::Closed => {}
+            }
+            gauges.requests += shared.in_flight() as usize;
+        }
+        gauges
+    }
+
+    /// Lists what is open, oldest first.
+    #[must_use]
+    pub fn list(&self) -> Vec<Open> {
+        let now = Instant::now();
+        let mut open: Vec<_> = self
+            .inner
+            .snapshot()
+            .iter()
+            .map(|shared| Open {
+                id: shared.id,
+                peer: shared.peer,
+                state: shared.state(),
+                age: now.duration_since(shared.opened),
+                requests: shared.in_flight() as usize,
+            })
+            .collect();
+        open.sort_unstable_by_key(|open| open.id);
+        open
+    }
+
+    /// Asks every connection, also those opened later, to end when what is in flight is answered.
+    ///
+    /// HTTP/1 answers carry `Connection: close` from now on, HTTP/2 connections send GOAWAY, idle ones close after a
+    /// last look at the socket: a request that the kernel already holds is still served.
+    pub fn drain(&self) {
+        self.inner.signal(Signal::Drain);
+    }
+
+    /// Ends every connection, also those opened later, at once: what is in flight is dropped, and reads and writes of an
+    /// upgraded socket fail.
+    pub fn force(&self) {
+        self.inner.signal(Signal::Force);
+    }
+
+    /// Waits until no socket is open. It can be dropped and called again at any time.
+    pub async fn closed(&self) {
+        loop {
+            let notified = self.inner.empty.notified();
+            tokio::pin!(notified);
+            // Registered before the look, so that the last close between the two is not missed.
+            notified.as_mut().enable();
+            if self.is_empty() {
+                return;
+            }
+            notified.await;
+        }
+    }
+}
+
+impl fmt::Debug for Registry {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { inner: _ } = self;
+        f.debug_struct("Registry").field("open", &self.len()).finish_non_exhaustive()
+    }
+}
+
+impl Inner {
+    fn lock(&self) -> MutexGuard<'_, Table> {
+        // Nothing that can panic runs under the lock but an allocation failure.
+        self.table.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn snapshot(&self) -> Vec<Arc<Shared>> {
+        self.lock().connections.values().filter_map(Weak::upgrade).collect()
+    }
+
+    fn signal(&self, signal: Signal) {
+        let connections: Vec<_> = {
+            let mut table = self.lock();
+            table.signal = table.signal.max(Some(signal));
+            table.connections.values().filter_map(Weak::upgrade).collect()
+        };
+        for shared in connections {
+            shared.raise(signal);
+        }
+    }
+}
+
+/// A connection's place in the [`Registry`], given back when it is dropped.
+///
+/// It lives as long as the socket: in [`Connection`](crate::Connection), and after an upgrade with whoever took the
+/// socket over.
+#[derive(Debug)]
+pub struct Place {
+    shared: Arc<Shared>,
+    registry: Arc<Inner>,
+}
+
+impl Place {
+    pub(crate) fn shared(&self) -> &Arc<Shared> {
+        &self.shared
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        self.shared.close_socket();
+        let last = {
+            let mut table = self.registry.lock();
+            table.connections.remove(&self.shared.id);
+            table.connections.is_empty()
+        };
+        if last {
+            self.registry.empty.notify_waiters();
+        }
+    }
+}
+
+impl fmt::Debug for Inner {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Inner").finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio_test::task;
+
+    use super::*;
+
+    #[test]
+    fn a_place_is_given_back_when_dropped() {
+        let registry = Registry::new();
+        let place = registry.open(None);
+        assert_eq!(registry.gauges().new, 1);
+        assert_eq!(registry.gauges().connections(), 1);
+        drop(place);
+        assert!(registry.is_empty());
+        assert_eq!(registry.gauges(), Gauges::default());
+    }
+
+    #[test]
+    fn closed_wakes_with_the_last_one() {
+        let registry = Registry::new();
+        let (one, two) = (registry.open(None), registry.open(None));
+        let mut closed = task::spawn(registry.closed());
+        assert!(closed.poll().is_pending());
+        drop(one);
+        assert!(!closed.is_woken(), "one is still open");
+        drop(two);
+        assert!(closed.is_woken());
+        assert!(closed.poll().is_ready());
+    }
+
+    #[test]
+    fn one_opened_after_the_signal_is_told_as_well() {
+        let registry = Registry::new();
+        registry.drain();
+        assert_eq!(registry.open(None).shared().signal(), Signal::Drain);
+        registry.force();
+        registry.drain();
+        assert_eq!(registry.open(None).shared().signal(), Signal::Force, "a signal is only ever raised");
+    }
+
+    #[test]
+    fn list_names_what_is_open() {
+        let registry = Registry::new();
+        let peer = "192.0.2.1:1234".parse().expect("an address");
+        let _one = registry.open(Some(peer));
+        let _two = registry.open(None);
+        let list = registry.list();
+        assert_eq!(list.iter().map(|open| open.id).collect::<Vec<_>>(), [1, 2], "oldest first");
+        assert_eq!(list[0].peer, Some(peer));
+        assert_eq!(list[0].state, ConnectionState::New);
+    }
+}

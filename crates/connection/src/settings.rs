@@ -1,0 +1,72 @@
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+/// The deadlines and limits of a connection.
+///
+/// A deadline of `None` is off; zero is a deadline that has always passed, so it is treated as off as well: zero never
+/// means "at once". A deadline too far away for the clock is off.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct Settings {
+    /// From accept to the end of the first request head, and later from the first byte of a head to its end. It covers
+    /// the version sniff, and for HTTP/2 the preface. Bytes that drip in do not restart it. Default 5 s (Go document).
+    pub read_header: Option<Duration>,
+    /// From the end of a request's head to the end of its body. Default 30 s (Go document).
+    pub read_body: Option<Duration>,
+    /// From the end of a request's head to the last byte of its response. A response of type `text/event-stream` and an
+    /// upgrade lift it. Default 60 s (Go document).
+    pub write: Option<Duration>,
+    /// How long a peer may take no byte at all while there is something to send. It also protects where `write` is off
+    /// or lifted. Default 30 s.
+    pub write_stall: Option<Duration>,
+    /// Between a response and the first byte of the next request; for HTTP/2, without a stream. Default 120 s (Go
+    /// document).
+    pub idle: Option<Duration>,
+    /// How long to go on reading, and discarding, after the last answer on a connection whose client is still sending.
+    /// Closing at once would make the kernel send a reset, and the client would lose the answer (RFC 9112, 9.6).
+    /// Default 5 s (nginx' `lingering_timeout`).
+    pub linger: Option<Duration>,
+    /// HTTP/1: how many bytes a request head may have; beyond it 431. HTTP/2: `SETTINGS_MAX_HEADER_LIST_SIZE`. Default
+    /// 64 KiB (Go document).
+    pub max_header_bytes: u32,
+    /// HTTP/1: how many header fields a request may have; beyond it 431. Default 100 (hyper's own).
+    pub max_headers: usize,
+    /// HTTP/2: how many streams a client may have open at once. Default 250 (Go's net/http).
+    pub h2_max_streams: u32,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            read_header: Some(Duration::from_secs(5)),
+            read_body: Some(Duration::from_secs(30)),
+            write: Some(Duration::from_secs(60)),
+            write_stall: Some(Duration::from_secs(30)),
+            idle: Some(Duration::from_secs(120)),
+            linger: Some(Duration::from_secs(5)),
+            max_header_bytes: 64 << 10,
+            max_headers: 100,
+            h2_max_streams: 250,
+        }
+    }
+}
+
+/// The instant that lies `limit` after `start`; `None` if the limit is off or the clock does not reach that far.
+pub(crate) fn deadline(start: Instant, limit: Option<Duration>) -> Option<Instant> {
+    limit.filter(|limit| !limit.is_zero()).and_then(|limit| start.checked_add(limit))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn zero_and_the_unreachable_are_off() {
+        let start = Instant::now();
+        assert_eq!(deadline(start, None), None);
+        assert_eq!(deadline(start, Some(Duration::ZERO)), None, "zero never means at once");
+        assert_eq!(deadline(start, Some(Duration::MAX)), None, "an overflow must not panic");
+        assert_eq!(deadline(start, Some(Duration::from_secs(1))), Some(start + Duration::from_secs(1)));
+    }
+}

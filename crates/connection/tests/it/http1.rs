@@ -1,0 +1,262 @@
+//! HTTP/1.1: each limit ends a connection at its own time, and none ends one that it does not mean.
+
+use std::time::Duration;
+
+use graceful_connection::CloseReason;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
+use crate::server::{SECOND, assert_at, connect, connect_with, settings};
+
+const GET: &str = "GET / HTTP/1.1\r\nhost: x\r\n\r\n";
+
+#[tokio::test(start_paused = true)]
+async fn a_silent_connection_is_closed_without_a_byte() {
+    let mut client = connect();
+    let (rest, took) = client.rest().await;
+    assert_eq!(rest, "", "nobody asked anything");
+    assert_at(took, 5 * SECOND);
+    assert_eq!(client.ended().await.0.reason, CloseReason::HeaderTimeout);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_head_that_drips_in_gets_408_at_the_limit_of_the_whole_head() {
+    // The second one stalls inside what could still be the HTTP/2 preface.
+    for drip in [GET, "PRI * HTTP/2.0\r\n\r\nSM"] {
+        let mut client = connect();
+        for byte in drip.bytes().take(9) {
+            client.send(&char::from(byte).to_string()).await;
+            tokio::time::sleep(SECOND / 2).await;
+        }
+        let (rest, took) = client.rest().await;
+        assert!(rest.starts_with("HTTP/1.1 408 "), "{rest}");
+        assert!(rest.contains("connection: close"), "{rest}");
+        assert_at(took, 5 * SECOND);
+        assert_eq!(client.ended().await.0.reason, CloseReason::HeaderTimeout);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_client_that_connects_and_leaves_is_no_error() {
+    let client = connect();
+    let (mut io, server, registry) = (client.io, client.server, client.registry);
+    io.shutdown().await.expect("a clean end");
+    let ended = server.await.expect("no panic");
+    assert_eq!(ended.reason, CloseReason::Done);
+    assert!(registry.is_empty());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_pause_longer_than_the_header_limit_is_served() {
+    let mut client = connect();
+    for _ in 0..3 {
+        client.send(GET).await;
+        assert!(client.answer().await.ends_with("ok"));
+        assert_eq!(client.registry.gauges().idle, 1);
+        tokio::time::sleep(100 * SECOND).await;
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_idle_connection_is_closed_with_a_plain_end() {
+    let mut client = connect();
+    client.send(GET).await;
+    client.answer().await;
+    let (rest, took) = client.rest().await;
+    assert_eq!(rest, "", "no bytes, just the end");
+    assert_at(took, 120 * SECOND);
+    assert_eq!(client.ended().await.0.reason, CloseReason::IdleTimeout);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_head_after_a_pause_has_its_own_clock() {
+    let mut client = connect();
+    client.send(GET).await;
+    client.answer().await;
+    tokio::time::sleep(60 * SECOND).await;
+    client.send("GET / HT").await;
+    let (rest, took) = client.rest().await;
+    assert!(rest.starts_with("HTTP/1.1 408 "), "{rest}");
+    assert_at(took, 65 * SECOND);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_body_that_stops_is_an_error_with_a_name_and_its_answer_goes_out() {
+    let mut client = connect();
+    client.send("POST /read HTTP/1.1\r\nhost: x\r\ncontent-length: 10\r\n\r\nabc").await;
+    let answer = client.answer().await;
+    assert_at(client.start.elapsed(), 30 * SECOND);
+    assert!(answer.starts_with("HTTP/1.1 408 ") && answer.ends_with("too slow"), "{answer}");
+    // The rest of the body, and what is smuggled behind it, is not a request.
+    client.send("defghij").await;
+    client.send("GET /secret HTTP/1.1\r\nhost: x\r\n\r\n").await;
+    client.io.shutdown().await.expect("a clean end");
+    assert_eq!(client.rest().await.0, "", "nothing more is taken as a request");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_body_in_time_is_read() {
+    let mut client = connect();
+    client.send("POST /read HTTP/1.1\r\nhost: x\r\ncontent-length: 6\r\n\r\nabc").await;
+    tokio::time::sleep(29 * SECOND).await;
+    client.send("def").await;
+    assert!(client.answer().await.ends_with("6 bytes"));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_slow_handler_is_cut_at_the_write_limit() {
+    let mut client = connect();
+    client.send("GET /stuck HTTP/1.1\r\nhost: x\r\n\r\n").await;
+    let (rest, took) = client.rest().await;
+    assert_eq!(rest, "");
+    assert_at(took, 60 * SECOND);
+    assert_eq!(client.ended().await.0.reason, CloseReason::WriteTimeout);
+}
+
+#[tokio::test(start_paused = true)]
+async fn two_requests_that_together_pass_the_write_limit_are_both_served() {
+    let mut settings = settings();
+    settings.write = Some(15 * SECOND);
+    let mut client = connect_with(settings);
+    for _ in 0..2 {
+        client.send("GET /slow HTTP/1.1\r\nhost: x\r\n\r\n").await;
+        assert!(client.answer().await.ends_with("slow"));
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_reader_that_stops_is_cut_at_the_stall_limit() {
+    for write in [Some(60 * SECOND), None] {
+        let mut settings = settings();
+        settings.write = write;
+        let mut client = connect_with(settings);
+        client.send("GET /big HTTP/1.1\r\nhost: x\r\n\r\n").await;
+        tokio::time::sleep(10 * SECOND).await;
+        let mut some = [0; 1024];
+        client.io.read_exact(&mut some).await.expect("the first bytes");
+        let (ended, took) = client.ended().await;
+        assert_eq!(ended.reason, CloseReason::WriteStalled);
+        assert_at(took, 30 * SECOND);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_slow_reader_is_cut_at_the_write_limit() {
+    let mut client = connect();
+    client.send("GET /big HTTP/1.1\r\nhost: x\r\n\r\n").await;
+    let mut some = [0; 1024];
+    while client.io.read_exact(&mut some).await.is_ok() {
+        tokio::time::sleep(SECOND).await;
+    }
+    let (ended, took) = client.ended().await;
+    assert_eq!(ended.reason, CloseReason::WriteTimeout);
+    assert!(took >= 60 * SECOND && took < 66 * SECOND, "{took:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn events_live_on_past_the_write_limit_and_stalled_ones_do_not() {
+    let mut client = connect();
+    client.send("GET /events HTTP/1.1\r\nhost: x\r\n\r\n").await;
+    let mut seen = Vec::new();
+    while client.start.elapsed() < 600 * SECOND {
+        let mut some = [0; 256];
+        let n = client.io.read(&mut some).await.expect("events");
+        assert!(n > 0, "cut after {:?}", client.start.elapsed());
+        seen.extend_from_slice(&some[..n]);
+    }
+    assert!(String::from_utf8_lossy(&seen).matches("data: tick").count() >= 59);
+    // Now it stops reading: the events fill the socket, and then the stall clock runs.
+    let ended = tokio::time::timeout(10_000 * SECOND, client.ended()).await.expect("cut in the end").0;
+    assert_eq!(ended.reason, CloseReason::WriteStalled);
+}
+
+#[tokio::test(start_paused = true)]
+async fn limits_that_are_off_or_zero_do_not_fire() {
+    for off in [None, Some(Duration::ZERO), Some(Duration::MAX)] {
+        let mut settings = settings();
+        settings.read_header = off;
+        settings.read_body = off;
+        settings.write = off;
+        settings.idle = off;
+        let mut client = connect_with(settings);
+        tokio::time::sleep(1000 * SECOND).await;
+        client.send("POST /read HTTP/1.1\r\nhost: x\r\ncontent-length: 3\r\n\r\nab").await;
+        tokio::time::sleep(1000 * SECOND).await;
+        client.send("c").await;
+        assert!(client.answer().await.ends_with("3 bytes"));
+        tokio::time::sleep(1000 * SECOND).await;
+        client.send(GET).await;
+        assert!(client.answer().await.ends_with("ok"));
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_early_answer_waits_for_the_client_to_read_it() {
+    let mut client = connect();
+    client.send("POST /early HTTP/1.1\r\nhost: x\r\ncontent-length: 1000000\r\n\r\n").await;
+    let answer = client.answer().await;
+    assert!(answer.starts_with("HTTP/1.1 413 "), "{answer}");
+    // The client goes on sending for a while: nothing refuses it, and nothing is kept of it.
+    for _ in 0..100 {
+        client.send(&"x".repeat(4096)).await;
+    }
+    assert_eq!(client.registry.len(), 1, "still there to take what comes");
+    drop(client.io);
+    let ended = client.server.await.expect("no panic");
+    assert_eq!(ended.reason, CloseReason::Done);
+}
+
+#[tokio::test(start_paused = true)]
+async fn lingering_ends_at_its_limit() {
+    let mut client = connect();
+    client.send("POST /early HTTP/1.1\r\nhost: x\r\ncontent-length: 1000000\r\n\r\n").await;
+    client.answer().await;
+    while client.io.write_all(&[b'x'; 1024]).await.is_ok() {
+        tokio::time::sleep(SECOND / 10).await;
+    }
+    // The client finds out with the next piece it sends.
+    let took = client.ended().await.1;
+    assert!(took >= 3 * SECOND && took <= 3 * SECOND + SECOND / 5, "{took:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_head_over_the_limit_gets_431_and_the_close() {
+    let mut client = connect();
+    client.send("GET / HTTP/1.1\r\nhost: x\r\nx: ").await;
+    let mut sent = 0;
+    // More than the limit is sent; the answer must survive it.
+    while sent < 80 << 10 {
+        if client.io.write_all(&[b'x'; 1024]).await.is_err() {
+            break;
+        }
+        sent += 1024;
+    }
+    let answer = client.answer().await;
+    assert!(answer.starts_with("HTTP/1.1 431 "), "{answer}");
+    client.io.shutdown().await.expect("a clean end");
+    let (ended, took) = client.ended().await;
+    assert_eq!(ended.reason, CloseReason::BadRequest);
+    assert!(took < SECOND, "{took:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn pipelined_requests_are_answered_in_order() {
+    let mut client = connect();
+    client.send(&GET.repeat(3)).await;
+    for _ in 0..3 {
+        assert!(client.answer().await.ends_with("ok"));
+    }
+    assert_eq!(client.registry.gauges().idle, 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_client_that_leaves_drops_the_handler() {
+    let client = connect();
+    let (mut io, server, registry) = (client.io, client.server, client.registry);
+    io.write_all(b"GET /stuck HTTP/1.1\r\nhost: x\r\n\r\n").await.expect("the server reads");
+    while registry.gauges().requests == 0 {
+        tokio::task::yield_now().await;
+    }
+    drop(io);
+    assert_eq!(server.await.expect("no panic").reason, CloseReason::Broken);
+    assert_eq!(registry.gauges().connections(), 0);
+}

@@ -1,0 +1,165 @@
+//! HTTP/2 with prior knowledge: limits a stream, idle and drain a connection. The client is the `h2` crate.
+
+use bytes::Bytes;
+use graceful_connection::{CloseReason, Registry};
+use h2::client::SendRequest;
+use http::Request;
+use tokio::{io::AsyncWriteExt, task::JoinHandle, time::Instant};
+
+use crate::server::{SECOND, assert_at, connect, connect_with, settings};
+
+struct Client {
+    send: SendRequest<Bytes>,
+    /// Resolves when the connection is over.
+    connection: JoinHandle<Result<(), h2::Error>>,
+    server: JoinHandle<graceful_connection::Ended>,
+    registry: Registry,
+    start: Instant,
+}
+
+async fn handshake(client: crate::server::Client) -> Client {
+    let crate::server::Client { io, server, registry, start } = client;
+    let (send, connection) = h2::client::Builder::new().initial_window_size(65_535).handshake(io).await.expect("h2");
+    Client { send, connection: tokio::spawn(connection), server, registry, start }
+}
+
+async fn get(send: &SendRequest<Bytes>, path: &str) -> Result<http::Response<h2::RecvStream>, h2::Error> {
+    let mut send = send.clone().ready().await?;
+    let request = Request::get(format!("http://x{path}")).body(()).expect("a request");
+    send.send_request(request, true)?.0.await
+}
+
+#[tokio::test(start_paused = true)]
+async fn streams_run_side_by_side() {
+    let client = handshake(connect()).await;
+    let (slow, quick) = tokio::join!(get(&client.send, "/slow"), async {
+        let response = get(&client.send, "/").await;
+        (response, client.start.elapsed())
+    });
+    assert_eq!(slow.expect("an answer").status(), 200);
+    let (quick, took) = quick;
+    assert_eq!(quick.expect("an answer").status(), 200);
+    assert!(took < SECOND, "not behind the slow one: {took:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_silent_peer_after_the_preface_is_idle() {
+    let client = handshake(connect()).await;
+    let ended = client.server.await.expect("no panic");
+    assert_eq!(ended.reason, CloseReason::IdleTimeout);
+    assert_at(client.start.elapsed(), 120 * SECOND);
+}
+
+#[tokio::test(start_paused = true)]
+async fn pings_are_not_activity() {
+    let mut settings = settings();
+    settings.idle = Some(10 * SECOND);
+    let crate::server::Client { io, server, start, .. } = connect_with(settings);
+    let (_send, mut connection) = h2::client::handshake(io).await.expect("h2");
+    let mut pings = connection.ping_pong().expect("once");
+    tokio::spawn(connection);
+    let pinging = tokio::spawn(async move {
+        while pings.ping(h2::Ping::opaque()).await.is_ok() {
+            tokio::time::sleep(SECOND).await;
+        }
+    });
+    assert_eq!(server.await.expect("no panic").reason, CloseReason::IdleTimeout);
+    assert_at(start.elapsed(), 10 * SECOND);
+    pinging.await.expect("no panic");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_late_handler_resets_its_stream_only() {
+    let client = handshake(connect()).await;
+    let error = get(&client.send, "/stuck").await.expect_err("a reset");
+    assert_at(client.start.elapsed(), 60 * SECOND);
+    assert_eq!(error.reason(), Some(h2::Reason::CANCEL), "{error}");
+    assert_eq!(get(&client.send, "/").await.expect("the connection lives").status(), 200);
+    assert_eq!(client.registry.gauges().requests, 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_window_that_stays_shut_resets_its_stream() {
+    let client = handshake(connect()).await;
+    let response = get(&client.send, "/big").await.expect("a head");
+    // Held, not read: the window of 64 KiB fills up and no update is sent.
+    let mut body = response.into_body();
+    while client.registry.gauges().requests > 0 {
+        tokio::time::sleep(SECOND / 10).await;
+    }
+    let took = client.start.elapsed();
+    assert!(took >= 20 * SECOND && took < 21 * SECOND, "{took:?}");
+    let error = loop {
+        match body.data().await {
+            Some(Ok(data)) => body.flow_control().release_capacity(data.len()).expect("held"),
+            Some(Err(error)) => break error,
+            None => panic!("a cut response must not look whole"),
+        }
+    };
+    assert_eq!(error.reason(), Some(h2::Reason::CANCEL), "{error}");
+    assert_eq!(get(&client.send, "/").await.expect("the connection lives").status(), 200);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_body_that_stops_is_an_error_with_a_name() {
+    let client = handshake(connect()).await;
+    let mut send = client.send.clone().ready().await.expect("open");
+    let request = Request::post("http://x/read").body(()).expect("a request");
+    let (response, mut stream) = send.send_request(request, false).expect("open");
+    stream.send_data(Bytes::from_static(b"abc"), false).expect("open");
+    assert_eq!(response.await.expect("an answer").status(), 408);
+    assert_at(client.start.elapsed(), 30 * SECOND);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_drain_lets_streams_end_and_takes_no_more() {
+    let client = handshake(connect()).await;
+    let slow = tokio::spawn({
+        let send = client.send.clone();
+        async move { get(&send, "/slow").await }
+    });
+    tokio::time::sleep(SECOND).await;
+    client.registry.drain();
+    assert_eq!(slow.await.expect("no panic").expect("answered in full").status(), 200);
+    assert_at(client.start.elapsed(), 10 * SECOND);
+    assert_eq!(client.server.await.expect("no panic").reason, CloseReason::Drained);
+    assert!(get(&client.send, "/").await.is_err(), "the connection is over");
+    drop(client.send);
+    client.connection.await.expect("no panic").expect("a clean end");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_drain_of_an_idle_connection_ends_it() {
+    let client = handshake(connect()).await;
+    get(&client.send, "/").await.expect("an answer");
+    client.registry.drain();
+    client.server.await.expect("no panic");
+    assert!(client.start.elapsed() < SECOND, "{:?}", client.start.elapsed());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_peer_that_never_answers_the_goaway_is_not_waited_for_long() {
+    let crate::server::Client { mut io, server, registry, start } = connect();
+    // The preface and empty SETTINGS, then nothing: no PONG.
+    io.write_all(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0").await.expect("the server reads");
+    tokio::time::sleep(SECOND).await;
+    registry.drain();
+    assert_eq!(server.await.expect("no panic").reason, CloseReason::Drained);
+    assert_at(start.elapsed(), 6 * SECOND);
+}
+
+#[tokio::test(start_paused = true)]
+async fn force_drops_the_handlers_of_all_streams() {
+    let client = handshake(connect()).await;
+    let stuck = tokio::spawn({
+        let send = client.send.clone();
+        async move { get(&send, "/stuck").await }
+    });
+    while client.registry.gauges().requests == 0 {
+        tokio::task::yield_now().await;
+    }
+    client.registry.force();
+    assert_eq!(client.server.await.expect("no panic").reason, CloseReason::Forced);
+    assert!(stuck.await.expect("no panic").is_err());
+    client.registry.closed().await;
+}

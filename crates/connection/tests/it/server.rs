@@ -1,0 +1,155 @@
+//! A server of one connection, and what its handler does.
+
+use std::{convert::Infallible, sync::Arc, time::Duration};
+
+use bytes::Bytes;
+use graceful_connection::{BodyTimeout, Connection, Ended, Registry, RequestBody, Settings};
+use http::{Request, Response, StatusCode};
+use http_body_util::{BodyExt, Full, StreamBody, combinators::UnsyncBoxBody};
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt, DuplexStream},
+    task::JoinHandle,
+    time::Instant,
+};
+
+pub(crate) const SECOND: Duration = Duration::from_secs(1);
+
+pub(crate) type Body = UnsyncBoxBody<Bytes, Infallible>;
+
+/// The client's side of a connection that is being served.
+pub(crate) struct Client {
+    pub(crate) io: DuplexStream,
+    pub(crate) server: JoinHandle<Ended>,
+    pub(crate) registry: Registry,
+    pub(crate) start: Instant,
+}
+
+/// The limits that the tests count with: all different, so that it shows which one ended a connection.
+pub(crate) fn settings() -> Settings {
+    let mut settings = Settings::default();
+    settings.read_header = Some(5 * SECOND);
+    settings.read_body = Some(30 * SECOND);
+    settings.write = Some(60 * SECOND);
+    settings.write_stall = Some(20 * SECOND);
+    settings.idle = Some(120 * SECOND);
+    settings.linger = Some(3 * SECOND);
+    settings
+}
+
+pub(crate) fn connect() -> Client {
+    connect_with(settings())
+}
+
+pub(crate) fn connect_with(settings: Settings) -> Client {
+    let registry = Registry::new();
+    // Small enough that a response of a few KiB fills it when nobody reads.
+    let (io, socket) = tokio::io::duplex(4 << 10);
+    let place = registry.open(None);
+    let service = tower::service_fn(handle);
+    let server = tokio::spawn(Connection::new(socket, place, service, Arc::new(settings)));
+    Client { io, server, registry, start: Instant::now() }
+}
+
+impl Client {
+    pub(crate) async fn send(&mut self, text: &str) {
+        self.io.write_all(text.as_bytes()).await.expect("the server reads");
+    }
+
+    /// Reads one answer without a body or with a body of known length.
+    pub(crate) async fn answer(&mut self) -> String {
+        let mut answer = Vec::new();
+        while !answer.ends_with(b"\r\n\r\n") {
+            answer.push(self.io.read_u8().await.expect("a whole head"));
+        }
+        let head = String::from_utf8(answer).expect("ASCII");
+        let length = head
+            .lines()
+            .find_map(|line| line.strip_prefix("content-length: "))
+            .map_or(0, |length| length.parse().expect("a number"));
+        let mut body = vec![0; length];
+        self.io.read_exact(&mut body).await.expect("a whole body");
+        head + &String::from_utf8_lossy(&body)
+    }
+
+    /// Everything the server still sends, and after how long it closed.
+    pub(crate) async fn rest(&mut self) -> (String, Duration) {
+        let mut rest = Vec::new();
+        self.io.read_to_end(&mut rest).await.expect("a clean end");
+        (String::from_utf8_lossy(&rest).into_owned(), self.start.elapsed())
+    }
+
+    pub(crate) async fn ended(self) -> (Ended, Duration) {
+        let ended = self.server.await.expect("no panic");
+        (ended, self.start.elapsed())
+    }
+}
+
+/// A time that is up to a tick of tokio's clock late, never early.
+#[track_caller]
+pub(crate) fn assert_at(took: Duration, due: Duration) {
+    assert!(took >= due && took <= due + Duration::from_millis(60), "at {took:?}, due at {due:?}");
+}
+
+async fn handle(request: Request<RequestBody>) -> Result<Response<Body>, Infallible> {
+    let path = request.uri().path().to_owned();
+    let response = match path.as_str() {
+        "/slow" => {
+            tokio::time::sleep(10 * SECOND).await;
+            text("slow")
+        }
+        "/stuck" => std::future::pending().await,
+        // Bigger than the socket takes.
+        "/big" => Response::new(Full::new(Bytes::from(vec![b'x'; 1 << 20])).boxed_unsync()),
+        "/events" => {
+            let mut response = Response::new(StreamBody::new(Events::default()).boxed_unsync());
+            response.headers_mut().insert("content-type", "text/event-stream; charset=utf-8".parse().expect("ASCII"));
+            response
+        }
+        // Answers at once, whatever is still to come.
+        "/early" => status(StatusCode::PAYLOAD_TOO_LARGE, "too large"),
+        "/upgrade" => {
+            let mut response = status(StatusCode::SWITCHING_PROTOCOLS, "");
+            response.headers_mut().insert("upgrade", "echo".parse().expect("ASCII"));
+            response.headers_mut().insert("connection", "upgrade".parse().expect("ASCII"));
+            tokio::spawn(crate::upgrade::echo(hyper::upgrade::on(request)));
+            response
+        }
+        "/read" => match request.into_body().collect().await {
+            Ok(body) => text(&format!("{} bytes", body.to_bytes().len())),
+            Err(error) if error.is::<BodyTimeout>() => status(StatusCode::REQUEST_TIMEOUT, "too slow"),
+            Err(_) => status(StatusCode::BAD_REQUEST, "broken"),
+        },
+        _ => text("ok"),
+    };
+    Ok(response)
+}
+
+fn text(text: &str) -> Response<Body> {
+    status(StatusCode::OK, text)
+}
+
+fn status(status: StatusCode, text: &str) -> Response<Body> {
+    let mut response = Response::new(Full::new(Bytes::copy_from_slice(text.as_bytes())).boxed_unsync());
+    *response.status_mut() = status;
+    response
+}
+
+/// An event every ten seconds, without end.
+#[derive(Default)]
+struct Events {
+    sleep: Option<std::pin::Pin<Box<tokio::time::Sleep>>>,
+}
+
+impl futures_util::Stream for Events {
+    type Item = Result<http_body::Frame<Bytes>, Infallible>;
+
+    fn poll_next(
+        mut self: std::pin::Pin<&mut Self>,
+        cx: &mut std::task::Context<'_>,
+    ) -> std::task::Poll<Option<Self::Item>> {
+        let sleep = self.sleep.get_or_insert_with(|| Box::pin(tokio::time::sleep(10 * SECOND)));
+        std::task::ready!(sleep.as_mut().poll(cx));
+        self.sleep = None;
+        std::task::Poll::Ready(Some(Ok(http_body::Frame::data(Bytes::from_static(b"data: tick\n\n")))))
+    }
+}

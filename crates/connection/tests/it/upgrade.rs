@@ -1,0 +1,69 @@
+//! A socket that was upgraded: no HTTP limit applies, it is still known, and force still ends it.
+
+use std::io;
+
+use graceful_connection::CloseReason;
+use hyper_util::rt::TokioIo;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
+use crate::server::{Client, SECOND, connect};
+
+pub(crate) async fn echo(upgrade: hyper::upgrade::OnUpgrade) -> io::Result<()> {
+    let upgraded = upgrade.await.map_err(io::Error::other)?;
+    let (mut read, mut write) = tokio::io::split(TokioIo::new(upgraded));
+    tokio::io::copy(&mut read, &mut write).await?;
+    Ok(())
+}
+
+/// An upgraded connection; `early` are the bytes that the client sends right behind its request.
+async fn upgraded(early: &str) -> Client {
+    let mut client = connect();
+    client
+        .send(&format!("GET /upgrade HTTP/1.1\r\nhost: x\r\nconnection: upgrade\r\nupgrade: echo\r\n\r\n{early}"))
+        .await;
+    let answer = client.answer().await;
+    assert!(answer.starts_with("HTTP/1.1 101 "), "{answer}");
+    client
+}
+
+#[tokio::test(start_paused = true)]
+async fn no_http_limit_applies_after_it() {
+    let mut client = upgraded("").await;
+    for _ in 0..3 {
+        tokio::time::sleep(1000 * SECOND).await;
+        client.send("ping").await;
+        let mut echo = [0; 4];
+        client.io.read_exact(&mut echo).await.expect("an echo");
+        assert_eq!(&echo, b"ping");
+    }
+    let gauges = client.registry.gauges();
+    assert_eq!((gauges.upgraded, gauges.requests), (1, 0), "{gauges:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn bytes_right_behind_the_request_reach_the_other_side() {
+    let mut client = upgraded("early").await;
+    let mut echo = [0; 5];
+    client.io.read_exact(&mut echo).await.expect("an echo");
+    assert_eq!(&echo, b"early");
+}
+
+#[tokio::test(start_paused = true)]
+async fn it_is_closed_when_its_owner_drops_it() {
+    let mut client = upgraded("").await;
+    client.io.shutdown().await.expect("a clean end");
+    assert_eq!(client.rest().await.0, "");
+    client.registry.closed().await;
+    assert_eq!(client.ended().await.0.reason, CloseReason::Upgraded);
+}
+
+#[tokio::test(start_paused = true)]
+async fn force_ends_it_while_its_owner_waits() {
+    let mut client = upgraded("").await;
+    client.registry.drain();
+    tokio::time::sleep(SECOND).await;
+    assert_eq!(client.registry.gauges().upgraded, 1, "draining alone does not cut it");
+    client.registry.force();
+    assert_eq!(client.rest().await.0, "");
+    client.registry.closed().await;
+}
