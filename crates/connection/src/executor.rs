@@ -4,11 +4,17 @@ pub(crate) mod stream;
 
 use std::sync::Arc;
 
+use http::{Method, Uri};
 use hyper::rt::Executor;
 use tokio::time::Instant;
 
 use self::stream::StreamTask;
-use crate::{Settings, service::RequestGuard, settings::deadline, shared::Shared};
+use crate::{
+    Settings,
+    service::RequestGuard,
+    settings::deadline,
+    shared::{Live, Shared},
+};
 
 /// Runs each stream in a task of its own, under the response deadlines.
 ///
@@ -32,7 +38,8 @@ where
         } else {
             // The pump of an extended CONNECT (RFC 8441): it lives as long as the tunnel, without a limit, and counts as
             // a request, or the idle deadline would close a connection whose only work is a tunnel.
-            let guard = RequestGuard::new(&self.shared);
+            let live = Live { method: Method::CONNECT, uri: Uri::default(), since: Instant::now() };
+            let guard = RequestGuard::new(&self.shared, live);
             tokio::spawn(async move {
                 future.await;
                 drop(guard);

@@ -62,7 +62,7 @@ mod shared;
 mod state;
 
 pub use self::connection::Connection;
-pub use self::registry::{Gauges, Open, Place, Registry};
+pub use self::registry::{Gauges, Open, OpenRequest, Place, Registry};
 pub use self::request_body::{BodyTimeout, RequestBody};
 pub use self::response_body::ResponseBody;
 pub use self::service::HttpService;

@@ -6,11 +6,12 @@ use std::{
     time::Duration,
 };
 
+use http::{Method, Uri};
 use tokio::{sync::Notify, time::Instant};
 
 use crate::{
     ConnectionState,
-    shared::{Shared, Signal},
+    shared::{Live, Shared, Signal},
 };
 
 /// Every connection from accept to close, upgraded sockets included.
@@ -73,8 +74,20 @@ pub struct Open {
     pub state: ConnectionState,
     /// How long it has been open.
     pub age: Duration,
-    /// How many of its requests are in flight.
-    pub requests: usize,
+    /// Its requests in flight.
+    pub requests: Vec<OpenRequest>,
+}
+
+/// A request in flight.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct OpenRequest {
+    /// Its method.
+    pub method: Method,
+    /// Where it goes, query and all: not for a log that others read.
+    pub uri: Uri,
+    /// How long it has been in flight.
+    pub age: Duration,
 }
 
 impl Registry {
@@ -141,7 +154,11 @@ impl Registry {
                 peer: shared.peer,
                 state: shared.state(),
                 age: now.duration_since(shared.opened),
-                requests: shared.in_flight() as usize,
+                requests: shared
+                    .requests()
+                    .into_iter()
+                    .map(|Live { method, uri, since }| OpenRequest { method, uri, age: now.duration_since(since) })
+                    .collect(),
             })
             .collect();
         open.sort_unstable_by_key(|open| open.id);

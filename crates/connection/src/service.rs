@@ -22,7 +22,7 @@ use crate::{
     BoxError, RequestBody, ResponseBody, Settings,
     executor::stream,
     settings::deadline,
-    shared::{Shared, Signal},
+    shared::{Live, Shared, Signal},
 };
 
 /// What a connection calls: a name for every tower service that takes a [`RequestBody`] and answers in [`Bytes`].
@@ -76,15 +76,16 @@ impl<S: HttpService> hyper::service::Service<Request<Incoming>> for Tracked<S> {
     fn call(&self, request: Request<Incoming>) -> Self::Future {
         let http2 = request.version() == Version::HTTP_2;
         let connect = request.method() == Method::CONNECT;
-        let guard = RequestGuard::new(&self.shared);
+        let now = Instant::now();
+        let guard = RequestGuard::new(
+            &self.shared,
+            Live { method: request.method().clone(), uri: request.uri().clone(), since: now },
+        );
         if http2 {
             self.shared.announce_stream();
         }
-        let request = request.map(|body| {
-            // A request without a body, the usual case, does not look at the clock.
-            let until = if body.is_end_stream() { None } else { deadline(Instant::now(), self.settings.read_body) };
-            RequestBody::new(body, until, Arc::clone(&self.shared))
-        });
+        let request = request
+            .map(|body| RequestBody::new(body, deadline(now, self.settings.read_body), Arc::clone(&self.shared)));
         let mut service = self.service.borrow_mut();
         // Nearly every service is always ready; one that is not gets a clone of its own to wait on, since hyper has no
         // way to hold a request back.
@@ -99,18 +100,21 @@ impl<S: HttpService> hyper::service::Service<Request<Incoming>> for Tracked<S> {
 
 /// One request in flight. Made by `call`, it moves on into the future and then into the response's body.
 #[derive(Debug)]
-pub(crate) struct RequestGuard(Arc<Shared>);
+pub(crate) struct RequestGuard {
+    shared: Arc<Shared>,
+    number: u64,
+}
 
 impl RequestGuard {
-    pub(crate) fn new(shared: &Arc<Shared>) -> Self {
-        shared.begin_request();
-        Self(Arc::clone(shared))
+    pub(crate) fn new(shared: &Arc<Shared>, live: Live) -> Self {
+        let number = shared.begin_request(live);
+        Self { shared: Arc::clone(shared), number }
     }
 }
 
 impl Drop for RequestGuard {
     fn drop(&mut self) {
-        self.0.end_request();
+        self.shared.end_request(self.number);
     }
 }
 
@@ -159,8 +163,8 @@ impl<S: HttpService> Future for ResponseFuture<S> {
         }
         let mut response = ready!(polled)?;
         let guard = this.guard.take();
-        if let Some(RequestGuard(shared)) = &guard {
-            on_head(&mut response, shared, *this.http2, *this.connect);
+        if let Some(guard) = &guard {
+            on_head(&mut response, &guard.shared, *this.http2, *this.connect);
         }
         Poll::Ready(Ok(response.map(|body| ResponseBody::new(body, *this.http2, guard))))
     }

@@ -7,7 +7,7 @@
 use std::{
     net::SocketAddr,
     sync::{
-        Mutex, PoisonError,
+        Mutex, MutexGuard, PoisonError,
         atomic::{
             AtomicBool, AtomicU8, AtomicU32, AtomicU64,
             Ordering::{AcqRel, Acquire, Relaxed, Release},
@@ -16,6 +16,7 @@ use std::{
     task::Waker,
 };
 
+use http::{Method, Uri};
 use tokio::time::Instant;
 
 use crate::ConnectionState;
@@ -41,6 +42,9 @@ pub(crate) struct Shared {
     /// Requests between their head and the end of their response's body.
     in_flight: AtomicU32,
     started: AtomicU64,
+    /// What is in flight, by the number it began with, so that a shutdown can name what it waits for. Uncontended: one
+    /// entry for HTTP/1, the streams of one connection for HTTP/2.
+    requests: Mutex<Vec<(u64, Live)>>,
     /// Bytes came in since the connection's task last looked.
     read_seen: AtomicBool,
     /// Bytes came in since the last request began: a part of a head, or a body.
@@ -74,6 +78,7 @@ impl Shared {
             upgrading: AtomicBool::new(false),
             in_flight: AtomicU32::new(0),
             started: AtomicU64::new(0),
+            requests: Mutex::new(Vec::new()),
             read_seen: AtomicBool::new(false),
             unread_head: AtomicBool::new(false),
             unread_body: AtomicBool::new(false),
@@ -134,9 +139,12 @@ impl Shared {
         self.started.load(Relaxed)
     }
 
-    pub(crate) fn begin_request(&self) {
+    /// Gives the number to end it with.
+    pub(crate) fn begin_request(&self, live: Live) -> u64 {
         // Requests begin in the connection's own task only.
-        self.started.store(self.started.load(Relaxed) + 1, Relaxed);
+        let number = self.started.load(Relaxed) + 1;
+        self.started.store(number, Relaxed);
+        self.lock_requests().push((number, live));
         if !self.is_http2() {
             self.unread_head.store(false, Relaxed);
             self.unread_body.store(false, Relaxed);
@@ -145,9 +153,24 @@ impl Shared {
         if self.in_flight.fetch_add(1, AcqRel) == 0 {
             self.set_state(ConnectionState::Active);
         }
+        number
     }
 
-    pub(crate) fn end_request(&self) {
+    pub(crate) fn requests(&self) -> Vec<Live> {
+        self.lock_requests().iter().map(|(_, live)| live.clone()).collect()
+    }
+
+    fn lock_requests(&self) -> MutexGuard<'_, Vec<(u64, Live)>> {
+        self.requests.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(crate) fn end_request(&self, number: u64) {
+        {
+            let mut requests = self.lock_requests();
+            if let Some(at) = requests.iter().position(|(other, _)| *other == number) {
+                let _ended = requests.swap_remove(at);
+            }
+        }
         // AcqRel: whoever sees zero also sees all that the request did.
         if self.in_flight.fetch_sub(1, AcqRel) == 1 {
             if self.state() == ConnectionState::Active && !self.is_upgrading() {
@@ -267,6 +290,14 @@ impl Shared {
     pub(crate) fn listen_upgraded(&self, side: Side, waker: &Waker) {
         store(&self.upgraded[side as usize], waker);
     }
+}
+
+/// A request in flight.
+#[derive(Clone, Debug)]
+pub(crate) struct Live {
+    pub(crate) method: Method,
+    pub(crate) uri: Uri,
+    pub(crate) since: Instant,
 }
 
 /// A side of an upgraded socket; reader and writer may be two tasks.

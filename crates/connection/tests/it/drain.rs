@@ -77,7 +77,10 @@ async fn force_drops_what_is_in_flight() {
     }
     client.registry.drain();
     tokio::time::sleep(SECOND).await;
-    assert_eq!(client.registry.list()[0].requests, 1, "it is still waited for, and can be named");
+    let late = &client.registry.list()[0].requests;
+    assert_eq!(late.len(), 1, "it is still waited for");
+    assert_eq!((late[0].method.as_str(), late[0].uri.path()), ("GET", "/stuck"), "and can be named");
+    assert!(late[0].age >= SECOND);
     client.registry.force();
     let mut rest = Vec::new();
     client.io.read_to_end(&mut rest).await.expect("the end");
