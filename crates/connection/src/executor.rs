@@ -33,8 +33,7 @@ where
     #[expect(clippy::disallowed_methods, reason = "the request's guard inside accounts for the task")]
     fn execute(&self, future: F) {
         if self.shared.take_announced_stream() {
-            let until = deadline(Instant::now(), self.settings.write);
-            tokio::spawn(StreamTask::new(future, until, self.settings.write_stall));
+            tokio::spawn(StreamTask::new(future, self.settings.write, self.settings.write_stall));
         } else {
             // The pump of an extended CONNECT (RFC 8441): it lives as long as the tunnel, without a limit, and counts as
             // a request, or the idle deadline would close a connection whose only work is a tunnel.

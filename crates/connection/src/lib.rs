@@ -9,7 +9,7 @@
 //! |---|---|---|---|
 //! | sniff and request head | `read_header` | accept; later the first byte of a head | 408 and close; nothing if no byte came |
 //! | request body | `read_body` | the end of the head | the body fails with [`BodyTimeout`], its answer still goes out, then close |
-//! | response | `write` | the end of the head | close; h2: reset of that stream |
+//! | response | `write` | the end of the request | close; h2: reset of that stream |
 //! | a reader that stops | `write_stall` | the last byte it took | the same |
 //! | between requests | `idle` | the last byte of a response | plain close; h2: GOAWAY, then close |
 //!

@@ -18,6 +18,8 @@ pub(crate) struct Facts {
     pub(crate) in_flight: u32,
     /// Bytes came in since the last look.
     pub(crate) read_seen: bool,
+    /// A part of a request's body was handed over since the last look.
+    pub(crate) body_seen: bool,
     pub(crate) write_blocked: bool,
     /// Bytes sent so far.
     pub(crate) written: u64,
@@ -32,6 +34,7 @@ impl Facts {
             started: shared.started(),
             in_flight: shared.in_flight(),
             read_seen: shared.take_read_seen(),
+            body_seen: shared.take_body_seen(),
             write_blocked: shared.is_write_blocked(),
             written: shared.written(),
             write_unlimited: shared.is_write_unlimited(),
@@ -108,7 +111,7 @@ impl Clock {
             }
             _ if facts.lingering => self.enter(Phase::Lingering, now),
             phase => {
-                if facts.in_flight > 0 && (begun || phase != Phase::Active) {
+                if facts.in_flight > 0 && (begun || facts.body_seen || phase != Phase::Active) {
                     self.enter(Phase::Active, now);
                 } else if facts.in_flight == 0 && (begun || phase == Phase::Active) {
                     // The body was handed over, but its bytes are not out yet: still the response's time.
@@ -165,6 +168,7 @@ mod tests {
         started: 0,
         in_flight: 0,
         read_seen: false,
+        body_seen: false,
         write_blocked: false,
         written: 0,
         write_unlimited: false,
@@ -208,6 +212,14 @@ mod tests {
         assert_eq!(after(&[(1, first)]), Some((61, Limit::Write)));
         assert_eq!(after(&[(1, first), (30, first)]), Some((61, Limit::Write)), "not restarted by more polls");
         assert_eq!(after(&[(1, first), (30, second)]), Some((90, Limit::Write)), "the next request begins anew");
+    }
+
+    #[test]
+    fn the_write_clock_begins_when_the_request_is_in() {
+        let begun = Facts { started: 1, in_flight: 1, ..QUIET };
+        let body = Facts { body_seen: true, ..begun };
+        assert_eq!(after(&[(1, begun), (50, body)]), Some((110, Limit::Write)), "an upload is not the response's time");
+        assert_eq!(after(&[(1, begun), (50, body), (55, begun)]), Some((110, Limit::Write)), "one that stops is");
     }
 
     #[test]

@@ -13,7 +13,7 @@ use hyper::body::Incoming;
 use pin_project::{pin_project, pinned_drop};
 use tokio::time::Instant;
 
-use crate::{BoxError, shared::Shared};
+use crate::{BoxError, executor::stream, shared::Shared};
 
 /// The body of a request, under the deadline of the connection.
 ///
@@ -44,11 +44,16 @@ impl Body for RequestBody {
     fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
         let this = self.project();
         match this.body.poll_frame(cx) {
-            Poll::Ready(Some(Ok(frame))) => Poll::Ready(Some(Ok(frame))),
-            Poll::Ready(Some(Err(error))) => {
-                // What hyper calls an error is the end of the readable connection as well.
-                Poll::Ready(Some(Err(error.into())))
+            Poll::Ready(Some(Ok(frame))) => {
+                // The response's time begins when the request is in.
+                if this.shared.is_http2() {
+                    stream::note_body();
+                } else {
+                    this.shared.set_body_seen();
+                }
+                Poll::Ready(Some(Ok(frame)))
             }
+            Poll::Ready(Some(Err(error))) => Poll::Ready(Some(Err(error.into()))),
             Poll::Ready(None) => {
                 *this.ended = true;
                 Poll::Ready(None)

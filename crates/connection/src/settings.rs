@@ -14,7 +14,8 @@ pub struct Settings {
     pub read_header: Option<Duration>,
     /// From the end of a request's head to the end of its body. Default 30 s (Go document).
     pub read_body: Option<Duration>,
-    /// From the end of a request's head to the last byte of its response. A response of type `text/event-stream` and an
+    /// From the end of a request to the last byte of its response: from the end of its head, or from the last part of
+    /// its body that the handler took. A response of type `text/event-stream` and an
     /// upgrade lift it. Default 60 s (Go document).
     pub write: Option<Duration>,
     /// How long a peer may take no byte at all while there is something to send. It also protects where `write` is off

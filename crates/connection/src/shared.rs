@@ -49,6 +49,8 @@ pub(crate) struct Shared {
     read_seen: AtomicBool,
     /// Bytes came in since the last request began: a part of a head, or a body.
     unread_head: AtomicBool,
+    /// A part of a request's body was handed over since the connection's task last looked (h1).
+    body_seen: AtomicBool,
     /// A request's body was dropped before its end.
     unread_body: AtomicBool,
     /// The socket took no byte when it was last asked to.
@@ -81,6 +83,7 @@ impl Shared {
             requests: Mutex::new(Vec::new()),
             read_seen: AtomicBool::new(false),
             unread_head: AtomicBool::new(false),
+            body_seen: AtomicBool::new(false),
             unread_body: AtomicBool::new(false),
             write_blocked: AtomicBool::new(false),
             written: AtomicU64::new(0),
@@ -200,11 +203,15 @@ impl Shared {
     }
 
     pub(crate) fn take_read_seen(&self) -> bool {
-        let seen = self.read_seen.load(Relaxed);
-        if seen {
-            self.read_seen.store(false, Relaxed);
-        }
-        seen
+        take(&self.read_seen)
+    }
+
+    pub(crate) fn set_body_seen(&self) {
+        self.body_seen.store(true, Relaxed);
+    }
+
+    pub(crate) fn take_body_seen(&self) -> bool {
+        take(&self.body_seen)
     }
 
     pub(crate) fn count_written(&self, bytes: usize) {
@@ -305,6 +312,15 @@ pub(crate) struct Live {
 pub(crate) enum Side {
     Read,
     Write,
+}
+
+/// Nearly always unset: a load is cheaper than a swap, and what is set meanwhile is seen at the next look.
+fn take(flag: &AtomicBool) -> bool {
+    let set = flag.load(Relaxed);
+    if set {
+        flag.store(false, Relaxed);
+    }
+    set
 }
 
 fn wake(slot: &Mutex<Option<Waker>>) {

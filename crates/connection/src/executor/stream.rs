@@ -22,6 +22,7 @@ thread_local! {
 const APPLICATION_WAITS: u8 = 1;
 const PROGRESS: u8 = 2;
 const UNLIMITED: u8 = 4;
+const BODY: u8 = 8;
 
 /// The handler or the body it made is not ready: the peer is not at fault.
 pub(crate) fn note_application_waits() {
@@ -31,6 +32,11 @@ pub(crate) fn note_application_waits() {
 /// The peer's window had room for another frame.
 pub(crate) fn note_progress() {
     NOTES.set(NOTES.get() | PROGRESS);
+}
+
+/// A part of the request's body came in.
+pub(crate) fn note_body() {
+    NOTES.set(NOTES.get() | BODY);
 }
 
 /// The response has no total limit.
@@ -47,6 +53,8 @@ pub(crate) struct StreamTask<F> {
     stream: F,
     #[pin]
     timer: TaskTimer,
+    /// How long the response may take, from the end of the request.
+    write: Option<Duration>,
     until: Option<Instant>,
     stall: Option<Duration>,
     /// Since when the stream waits for the peer's window.
@@ -54,8 +62,10 @@ pub(crate) struct StreamTask<F> {
 }
 
 impl<F> StreamTask<F> {
-    pub(crate) const fn new(stream: F, until: Option<Instant>, stall: Option<Duration>) -> Self {
-        Self { stream, timer: TaskTimer::new(), until, stall, blocked: None }
+    /// The response's time counts from here.
+    pub(crate) fn new(stream: F, write: Option<Duration>, stall: Option<Duration>) -> Self {
+        let until = deadline(Instant::now(), write);
+        Self { stream, timer: TaskTimer::new(), write, until, stall, blocked: None }
     }
 }
 
@@ -72,7 +82,10 @@ impl<F: Future<Output = ()>> Future for StreamTask<F> {
             }
             let notes = NOTES.get();
             if notes & UNLIMITED != 0 {
+                *this.write = None;
                 *this.until = None;
+            } else if notes & BODY != 0 {
+                *this.until = deadline(Instant::now(), *this.write);
             }
             if notes & APPLICATION_WAITS != 0 {
                 *this.blocked = None;
@@ -111,7 +124,7 @@ mod tests {
             polls += 1;
             Poll::<()>::Pending
         });
-        StreamTask::new(stream, until.map(|until| start + until), stall).await;
+        StreamTask::new(stream, until, stall).await;
         start.elapsed()
     }
 
@@ -142,6 +155,13 @@ mod tests {
     async fn a_handler_that_thinks_is_not_a_stalled_peer() {
         let stream = ends_after(|_| note_application_waits(), None, Some(SECOND));
         assert!(tokio::time::timeout(60 * SECOND, stream).await.is_err());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_total_limit_begins_when_the_request_is_in() {
+        let took = ends_after(|polls| if polls < 50 { note_body() } else { note_application_waits() }, Some(SECOND), None);
+        let took = took.await;
+        assert!(took >= 5800 * SECOND / 1000 && took < 6100 * SECOND / 1000, "{took:?}");
     }
 
     #[tokio::test(start_paused = true)]
