@@ -1,0 +1,9 @@
+//! The layer as its users see it: on a bare service, on axum and on hyper.
+#![expect(clippy::disallowed_methods, reason = "a bare task is what some of these tests are about")]
+
+mod capture;
+mod ids;
+mod lifetime;
+mod sockets;
+mod span;
+mod stack;
