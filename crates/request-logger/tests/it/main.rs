@@ -2,6 +2,7 @@
 #![expect(clippy::disallowed_methods, reason = "a bare task is what some of these tests are about")]
 
 mod capture;
+mod cost;
 mod ids;
 mod lifetime;
 mod sockets;
