@@ -12,7 +12,6 @@ use self::stream::StreamTask;
 use crate::{
     Settings,
     service::RequestGuard,
-    settings::deadline,
     shared::{Live, Shared},
 };
 

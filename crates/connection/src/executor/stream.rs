@@ -159,7 +159,8 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn the_total_limit_begins_when_the_request_is_in() {
-        let took = ends_after(|polls| if polls < 50 { note_body() } else { note_application_waits() }, Some(SECOND), None);
+        let took =
+            ends_after(|polls| if polls < 50 { note_body() } else { note_application_waits() }, Some(SECOND), None);
         let took = took.await;
         assert!(took >= 5800 * SECOND / 1000 && took < 6100 * SECOND / 1000, "{took:?}");
     }

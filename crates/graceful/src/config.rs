@@ -1,0 +1,281 @@
+//! What a server can be told, in one place.
+
+#[cfg(feature = "clap")]
+mod args;
+mod preset;
+mod setting;
+
+use std::{error::Error, fmt, time::Duration};
+
+use graceful_connection::Settings;
+use serde::{Deserialize, Serialize};
+
+#[cfg(feature = "clap")]
+pub use self::args::Args;
+pub use self::preset::Preset;
+use self::setting::{or_off, plain};
+
+/// Everything that a [`Server`](crate::Server) can be told.
+///
+/// The defaults are the production defaults: a server with `Config::default()` is safe to put on the internet. `None`
+/// switches a limit off, in a file `"off"`; durations are written as `"5s"` or `"100ms"`. A duration of zero is off as
+/// well, except for `queue_wait` and `drain_delay`, where it means that there is no wait.
+///
+/// ```
+/// use graceful::Config;
+///
+/// let config: Config = serde_json::from_str(r#"{ "listen": ":3000", "idle_timeout": "off", "max_in_flight": 64 }"#)?;
+/// assert_eq!(config.idle_timeout, None);
+/// assert_eq!(config.max_in_flight, Some(64));
+/// assert_eq!(config.read_header_timeout, Config::default().read_header_timeout);
+/// # Ok::<_, serde_json::Error>(())
+/// ```
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+#[non_exhaustive]
+pub struct Config {
+    /// Where to listen: `127.0.0.1:8080`, `[::1]:8080`, `localhost:8080`, or `:8080` for every address. Default
+    /// `127.0.0.1:8080`.
+    pub listen: String,
+    /// Where the internal port listens (`/livez`, `/readyz`). Never make it public. Default `127.0.0.1:6060`.
+    #[serde(with = "or_off")]
+    pub debug_listen: Option<String>,
+
+    /// From accept, or from the first byte of a later request, to the end of its head. Default 5 s.
+    #[serde(with = "or_off")]
+    pub read_header_timeout: Option<Duration>,
+    /// From the end of a request's head to the end of its body. Default 30 s.
+    #[serde(with = "or_off")]
+    pub read_timeout: Option<Duration>,
+    /// From the end of a request to the last byte of its response. Event streams and upgrades lift it. Default 60 s.
+    #[serde(with = "or_off")]
+    pub write_timeout: Option<Duration>,
+    /// How long a client may take no byte of a response at all. Default 30 s.
+    #[serde(with = "or_off")]
+    pub write_stall_timeout: Option<Duration>,
+    /// Between the requests of a connection. Default 120 s.
+    #[serde(with = "or_off")]
+    pub idle_timeout: Option<Duration>,
+    /// From a handler's start to the head of its response; then 503. Default 30 s.
+    #[serde(with = "or_off")]
+    pub handler_timeout: Option<Duration>,
+
+    /// How many bytes a request's head may have; beyond it 431. Default 64 KiB.
+    #[serde(with = "plain")]
+    pub max_header_bytes: u32,
+    /// How many bytes a request's body may have; beyond it 413. Default off; axum's own extractors stop at 2 MB.
+    #[serde(with = "or_off")]
+    pub max_body_bytes: Option<usize>,
+    /// How many connections may be open; more wait in the kernel. Default 10,000.
+    #[serde(with = "or_off")]
+    pub max_connections: Option<usize>,
+    /// How many connections one address (IPv6: one /64) may have open; more are closed. Default off.
+    #[serde(with = "or_off")]
+    pub max_connections_per_ip: Option<usize>,
+    /// How many requests may be in flight. Default 1,024.
+    #[serde(with = "or_off")]
+    pub max_in_flight: Option<usize>,
+    /// How many requests may wait for one of those places; more get 503 at once. Default 1,024.
+    pub max_queue: usize,
+    /// How long one of them may wait; then 503. Zero: nobody waits. Default 100 ms.
+    #[serde(with = "plain")]
+    pub queue_wait: Duration,
+    /// How many streams a client may have open on one HTTP/2 connection. Default 250.
+    #[serde(with = "plain")]
+    pub h2_max_streams: u32,
+
+    /// From the signal to the end of everything; what is left then is closed by force. Default 30 s.
+    #[serde(with = "plain")]
+    pub shutdown_timeout: Duration,
+    /// How long to go on accepting after the signal, while `/readyz` says 503, so that a load balancer can look
+    /// elsewhere. A part of `shutdown_timeout`. Default 0.
+    #[serde(with = "plain")]
+    pub drain_delay: Duration,
+
+    /// How log lines look. Default JSON.
+    pub log_format: LogFormat,
+    /// What is logged, as `tracing_subscriber`'s `EnvFilter` reads it: `info`, `warn,my_crate=debug`. Default `info`.
+    pub log_level: String,
+    /// What a request id looks like where the client sent none. Default v4.
+    pub request_id: RequestIdFormat,
+    /// Whether the server's own errors are problem details (RFC 9457) instead of plain text. Default no.
+    pub problem_details: bool,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            listen: "127.0.0.1:8080".to_owned(),
+            debug_listen: Some("127.0.0.1:6060".to_owned()),
+            read_header_timeout: Some(Duration::from_secs(5)),
+            read_timeout: Some(Duration::from_secs(30)),
+            write_timeout: Some(Duration::from_secs(60)),
+            write_stall_timeout: Some(Duration::from_secs(30)),
+            idle_timeout: Some(Duration::from_secs(120)),
+            handler_timeout: Some(Duration::from_secs(30)),
+            max_header_bytes: 64 << 10,
+            max_body_bytes: None,
+            max_connections: Some(10_000),
+            max_connections_per_ip: None,
+            max_in_flight: Some(1024),
+            max_queue: 1024,
+            queue_wait: Duration::from_millis(100),
+            h2_max_streams: 250,
+            shutdown_timeout: Duration::from_secs(30),
+            drain_delay: Duration::ZERO,
+            log_format: LogFormat::Json,
+            log_level: "info".to_owned(),
+            request_id: RequestIdFormat::V4,
+            problem_details: false,
+        }
+    }
+}
+
+impl Config {
+    /// Looks for what cannot work together, before anything starts.
+    ///
+    /// # Errors
+    ///
+    /// The first field that is wrong, and what to write instead.
+    pub fn check(&self) -> Result<(), ConfigError> {
+        if self.drain_delay >= self.shutdown_timeout && !self.drain_delay.is_zero() {
+            return Err(ConfigError::new(
+                "drain_delay",
+                format!(
+                    "{:?} leaves nothing of the shutdown_timeout of {:?}; make it shorter",
+                    self.drain_delay, self.shutdown_timeout
+                ),
+            ));
+        }
+        // What hyper asks for, and what Go's and nginx' smallest are.
+        if self.max_header_bytes < 1024 {
+            return Err(ConfigError::new(
+                "max_header_bytes",
+                format!("{} is too small for a browser's request; write 1024 or more", self.max_header_bytes),
+            ));
+        }
+        crate::logging::check(&self.log_level).map_err(|error| ConfigError::new("log_level", error))
+    }
+
+    pub(crate) fn connection(&self) -> Settings {
+        let mut settings = Settings::default();
+        settings.read_header = self.read_header_timeout;
+        settings.read_body = self.read_timeout;
+        settings.write = self.write_timeout;
+        settings.write_stall = self.write_stall_timeout;
+        settings.idle = self.idle_timeout;
+        settings.max_header_bytes = self.max_header_bytes;
+        settings.h2_max_streams = self.h2_max_streams;
+        settings
+    }
+}
+
+/// How log lines look.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "clap", derive(clap::ValueEnum))]
+#[serde(rename_all = "kebab-case")]
+#[non_exhaustive]
+pub enum LogFormat {
+    /// A JSON object a line, for machines.
+    #[default]
+    Json,
+    /// Lines for people; coloured on a terminal.
+    Pretty,
+}
+
+/// What a request id looks like where the client sent none.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "clap", derive(clap::ValueEnum))]
+#[serde(rename_all = "kebab-case")]
+#[non_exhaustive]
+pub enum RequestIdFormat {
+    /// A random UUID (RFC 9562, 5.4).
+    #[default]
+    V4,
+    /// A UUID that sorts by time (RFC 9562, 5.7).
+    V7,
+}
+
+/// A [`Config`] that cannot work.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ConfigError {
+    field: &'static str,
+    message: String,
+}
+
+impl ConfigError {
+    pub(crate) fn new(field: &'static str, message: impl Into<String>) -> Self {
+        Self { field, message: message.into() }
+    }
+
+    /// The field of [`Config`].
+    #[must_use]
+    pub const fn field(&self) -> &'static str {
+        self.field
+    }
+}
+
+impl fmt::Display for ConfigError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.field, self.message)
+    }
+}
+
+impl Error for ConfigError {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_defaults_are_the_documented_ones_and_check() {
+        let config = Config::default();
+        assert_eq!(config.check(), Ok(()));
+        let json = serde_json::to_value(&config).expect("a config is plain data");
+        for (field, value) in [
+            ("read_header_timeout", "5s"),
+            ("read_timeout", "30s"),
+            ("write_timeout", "1m"),
+            ("idle_timeout", "2m"),
+            ("handler_timeout", "30s"),
+            ("queue_wait", "100ms"),
+            ("shutdown_timeout", "30s"),
+            ("max_connections", "10000"),
+            ("max_connections_per_ip", "off"),
+            ("max_in_flight", "1024"),
+            ("max_header_bytes", "65536"),
+            ("h2_max_streams", "250"),
+        ] {
+            assert_eq!(json[field], value, "{field}");
+        }
+        let back: Config = serde_json::from_value(json).expect("what is written can be read");
+        assert_eq!(back, config);
+    }
+
+    #[test]
+    fn a_wrong_file_names_the_value() {
+        for (json, says) in [
+            (r#"{"idle_timeout": "soon"}"#, "invalid value \"soon\": expected a duration"),
+            (r#"{"max_in_flight": -1}"#, "invalid value \"-1\": expected a whole number"),
+            (r#"{"max_in_flight": 0}"#, "off for no limit"),
+            (r#"{"idel_timeout": "5s"}"#, "unknown field `idel_timeout`"),
+            (r#"{"log_format": "xml"}"#, "unknown variant `xml`"),
+        ] {
+            let error = serde_json::from_str::<Config>(json).expect_err(json).to_string();
+            assert!(error.contains(says), "{json}: {error}");
+        }
+    }
+
+    #[test]
+    fn what_cannot_work_together_is_said() {
+        let config = Config { drain_delay: Duration::from_secs(30), ..Config::default() };
+        let error = config.check().expect_err("nothing is left");
+        assert_eq!(error.field(), "drain_delay");
+        assert_eq!(
+            error.to_string(),
+            "drain_delay: 30s leaves nothing of the shutdown_timeout of 30s; make it shorter"
+        );
+        assert!(Config { max_header_bytes: 10, ..Config::default() }.check().is_err());
+        assert!(Config { log_level: "loud".to_owned(), ..Config::default() }.check().is_err());
+    }
+}

@@ -1,0 +1,257 @@
+use std::time::Duration;
+
+use super::{
+    Config, LogFormat, Preset, RequestIdFormat,
+    setting::{OrOff, Value, duration_or_zero},
+};
+
+/// The command line of a server, to flatten into a program's own.
+///
+/// Every flag is also an environment variable, `GRACEFUL_` and its name; the flag wins. What is not given comes from the
+/// preset. A limit is switched off with `off`. A bad value ends the program with a message and exit code 2, as clap does.
+///
+/// ```
+/// use clap::Parser;
+///
+/// #[derive(Parser)]
+/// struct Cli {
+///     /// Where the database is.
+///     #[arg(long, default_value = "postgres://localhost")]
+///     database: String,
+///     #[command(flatten)]
+///     server: graceful::Args,
+/// }
+///
+/// let cli = Cli::parse_from(["app", "--listen", ":3000", "--idle-timeout", "off"]);
+/// let config = cli.server.config();
+/// assert_eq!(config.listen, ":3000");
+/// assert_eq!(config.idle_timeout, None);
+/// ```
+#[derive(Clone, Debug, Default, clap::Args)]
+#[command(next_help_heading = "Server")]
+#[expect(clippy::doc_markdown, reason = "these lines are read in a terminal, where backticks are noise")]
+#[non_exhaustive]
+pub struct Args {
+    /// Where to listen: 127.0.0.1:8080, [::1]:8080, localhost:8080, or :8080 for every address
+    /// [default: 127.0.0.1:8080]
+    #[arg(long, env = "GRACEFUL_LISTEN", value_name = "ADDRESS")]
+    pub listen: Option<String>,
+
+    /// Where the internal port listens (/livez, /readyz), or off [default: 127.0.0.1:6060]
+    #[arg(long, env = "GRACEFUL_DEBUG_LISTEN", value_name = "ADDRESS")]
+    pub debug_listen: Option<OrOff<String>>,
+
+    /// Limits for a kind of service [default: json-api]
+    #[arg(long, env = "GRACEFUL_PRESET", value_enum)]
+    pub preset: Option<Preset>,
+
+    /// For a whole request head; then 408 [default: 5s]
+    #[arg(long, env = "GRACEFUL_READ_HEADER_TIMEOUT", value_name = "TIME", allow_hyphen_values = true)]
+    pub read_header_timeout: Option<OrOff<Duration>>,
+
+    /// For a whole request body [default: 30s]
+    #[arg(long, env = "GRACEFUL_READ_TIMEOUT", value_name = "TIME", allow_hyphen_values = true)]
+    pub read_timeout: Option<OrOff<Duration>>,
+
+    /// From the end of a request to the last byte of its response [default: 60s]
+    #[arg(long, env = "GRACEFUL_WRITE_TIMEOUT", value_name = "TIME", allow_hyphen_values = true)]
+    pub write_timeout: Option<OrOff<Duration>>,
+
+    /// For a client that takes no byte of a response at all [default: 30s]
+    #[arg(long, env = "GRACEFUL_WRITE_STALL_TIMEOUT", value_name = "TIME", allow_hyphen_values = true)]
+    pub write_stall_timeout: Option<OrOff<Duration>>,
+
+    /// Between the requests of a connection [default: 120s]
+    #[arg(long, env = "GRACEFUL_IDLE_TIMEOUT", value_name = "TIME", allow_hyphen_values = true)]
+    pub idle_timeout: Option<OrOff<Duration>>,
+
+    /// For a handler to answer; then 503 [default: 30s]
+    #[arg(long, env = "GRACEFUL_HANDLER_TIMEOUT", value_name = "TIME", allow_hyphen_values = true)]
+    pub handler_timeout: Option<OrOff<Duration>>,
+
+    /// Bytes of a request head; more get 431 [default: 65536]
+    #[arg(long, env = "GRACEFUL_MAX_HEADER_BYTES", value_name = "BYTES", allow_hyphen_values = true, value_parser = u32::read)]
+    pub max_header_bytes: Option<u32>,
+
+    /// Bytes of a request body; more get 413 [default: off]
+    #[arg(long, env = "GRACEFUL_MAX_BODY_BYTES", value_name = "BYTES", allow_hyphen_values = true)]
+    pub max_body_bytes: Option<OrOff<usize>>,
+
+    /// Open connections; more wait in the kernel [default: 10000]
+    #[arg(long, env = "GRACEFUL_MAX_CONNECTIONS", value_name = "N", allow_hyphen_values = true)]
+    pub max_connections: Option<OrOff<usize>>,
+
+    /// Open connections of one address (IPv6: one /64); more are closed [default: off]
+    #[arg(long, env = "GRACEFUL_MAX_CONNECTIONS_PER_IP", value_name = "N", allow_hyphen_values = true)]
+    pub max_connections_per_ip: Option<OrOff<usize>>,
+
+    /// Requests in flight [default: 1024]
+    #[arg(long, env = "GRACEFUL_MAX_IN_FLIGHT", value_name = "N", allow_hyphen_values = true)]
+    pub max_in_flight: Option<OrOff<usize>>,
+
+    /// Requests that wait for a place; more get 503 at once [default: 1024]
+    #[arg(long, env = "GRACEFUL_MAX_QUEUE", value_name = "N", allow_hyphen_values = true, value_parser = queue)]
+    pub max_queue: Option<usize>,
+
+    /// How long one of them waits; then 503 [default: 100ms]
+    #[arg(long, env = "GRACEFUL_QUEUE_WAIT", value_name = "TIME", allow_hyphen_values = true, value_parser = duration_or_zero)]
+    pub queue_wait: Option<Duration>,
+
+    /// Streams of one HTTP/2 connection [default: 250]
+    #[arg(long, env = "GRACEFUL_H2_MAX_STREAMS", value_name = "N", allow_hyphen_values = true, value_parser = u32::read)]
+    pub h2_max_streams: Option<u32>,
+
+    /// From the signal to the end of everything; what is left then is closed by force [default: 30s]
+    #[arg(long, env = "GRACEFUL_SHUTDOWN_TIMEOUT", value_name = "TIME", allow_hyphen_values = true, value_parser = Duration::read)]
+    pub shutdown_timeout: Option<Duration>,
+
+    /// How long to go on accepting after the signal, while /readyz says 503 [default: off]
+    #[arg(long, env = "GRACEFUL_DRAIN_DELAY", value_name = "TIME", allow_hyphen_values = true, value_parser = duration_or_zero)]
+    pub drain_delay: Option<Duration>,
+
+    /// How log lines look [default: json]
+    #[arg(long, env = "GRACEFUL_LOG_FORMAT", value_enum)]
+    pub log_format: Option<LogFormat>,
+
+    /// What is logged: info, or warn,my_crate=debug [default: info]
+    #[arg(long, env = "GRACEFUL_LOG_LEVEL", value_name = "FILTER", value_parser = log_level)]
+    pub log_level: Option<String>,
+
+    /// What a request id looks like where the client sent none [default: v4]
+    #[arg(long, env = "GRACEFUL_REQUEST_ID", value_enum)]
+    pub request_id: Option<RequestIdFormat>,
+}
+
+fn queue(text: &str) -> Result<usize, String> {
+    match text.trim() {
+        "off" | "0" => Ok(0),
+        text => usize::read(text),
+    }
+}
+
+fn log_level(text: &str) -> Result<String, String> {
+    crate::logging::check(text).map(|()| text.to_owned())
+}
+
+impl Args {
+    /// The configuration that was asked for: the preset, and over it what was given.
+    #[must_use]
+    pub fn config(self) -> Config {
+        let Self {
+            listen,
+            debug_listen,
+            preset,
+            read_header_timeout,
+            read_timeout,
+            write_timeout,
+            write_stall_timeout,
+            idle_timeout,
+            handler_timeout,
+            max_header_bytes,
+            max_body_bytes,
+            max_connections,
+            max_connections_per_ip,
+            max_in_flight,
+            max_queue,
+            queue_wait,
+            h2_max_streams,
+            shutdown_timeout,
+            drain_delay,
+            log_format,
+            log_level,
+            request_id,
+        } = self;
+        let mut config = Config::preset(preset.unwrap_or_default());
+        set(&mut config.listen, listen);
+        set(&mut config.debug_listen, debug_listen.map(|or_off| or_off.0));
+        set(&mut config.read_header_timeout, read_header_timeout.map(|or_off| or_off.0));
+        set(&mut config.read_timeout, read_timeout.map(|or_off| or_off.0));
+        set(&mut config.write_timeout, write_timeout.map(|or_off| or_off.0));
+        set(&mut config.write_stall_timeout, write_stall_timeout.map(|or_off| or_off.0));
+        set(&mut config.idle_timeout, idle_timeout.map(|or_off| or_off.0));
+        set(&mut config.handler_timeout, handler_timeout.map(|or_off| or_off.0));
+        set(&mut config.max_header_bytes, max_header_bytes);
+        set(&mut config.max_body_bytes, max_body_bytes.map(|or_off| or_off.0));
+        set(&mut config.max_connections, max_connections.map(|or_off| or_off.0));
+        set(&mut config.max_connections_per_ip, max_connections_per_ip.map(|or_off| or_off.0));
+        set(&mut config.max_in_flight, max_in_flight.map(|or_off| or_off.0));
+        set(&mut config.max_queue, max_queue);
+        set(&mut config.queue_wait, queue_wait);
+        set(&mut config.h2_max_streams, h2_max_streams);
+        set(&mut config.shutdown_timeout, shutdown_timeout);
+        set(&mut config.drain_delay, drain_delay);
+        set(&mut config.log_format, log_format);
+        set(&mut config.log_level, log_level);
+        set(&mut config.request_id, request_id);
+        config
+    }
+}
+
+fn set<T>(field: &mut T, given: Option<T>) {
+    if let Some(value) = given {
+        *field = value;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+
+    use super::*;
+
+    #[derive(Debug, Parser)]
+    struct Cli {
+        #[command(flatten)]
+        server: Args,
+    }
+
+    fn parse(args: &[&str]) -> Result<Config, clap::Error> {
+        Cli::try_parse_from(std::iter::once(&"app").chain(args)).map(|cli| cli.server.config())
+    }
+
+    #[test]
+    fn nothing_given_is_the_defaults() {
+        assert_eq!(parse(&[]).expect("no arguments are fine"), Config::default());
+    }
+
+    #[test]
+    fn a_flag_wins_over_the_preset() {
+        let config = parse(&["--preset", "upload", "--idle-timeout", "7s"]).expect("good values");
+        assert_eq!(config.idle_timeout, Some(Duration::from_secs(7)));
+        assert_eq!(config.read_timeout, None, "the preset's");
+    }
+
+    #[test]
+    fn off_is_off() {
+        for flag in
+            ["--read-header-timeout", "--read-timeout", "--write-timeout", "--idle-timeout", "--handler-timeout"]
+        {
+            for value in ["off", "0s"] {
+                assert!(parse(&[flag, value]).is_ok(), "{flag} {value}");
+            }
+        }
+        let config = parse(&["--max-connections", "off", "--debug-listen", "off", "--queue-wait", "off"]);
+        let config = config.expect("good values");
+        assert_eq!((config.max_connections, config.debug_listen), (None, None));
+        assert_eq!(config.queue_wait, Duration::ZERO);
+    }
+
+    #[test]
+    fn a_bad_value_is_exit_code_2_and_names_the_flag_and_the_way_out() {
+        for (args, says) in [
+            (["--idle-timeout", "-5s"], "expected a duration such as 5s or 100ms, or off"),
+            (["--idle-timeout", "5"], "expected a duration such as 5s or 100ms, or off"),
+            (["--idle-timeout", "99999999999999999999s"], "longer than can be counted"),
+            (["--max-in-flight", "-1"], "expected a whole number from 1, or off"),
+            (["--max-in-flight", "0"], "or off for no limit"),
+            (["--max-header-bytes", "99999999999"], "the most is 4294967295"),
+            (["--preset", "fast"], "possible values: json-api, upload, streaming"),
+            (["--log-level", "loud"], "write a level such as info"),
+        ] {
+            let error = parse(&args).expect_err("a bad value");
+            let text = error.to_string();
+            assert_eq!(error.exit_code(), 2, "{text}");
+            assert!(text.contains(says) && text.contains(args[0]) && text.contains(args[1]), "{text}");
+        }
+    }
+}

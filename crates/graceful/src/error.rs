@@ -1,0 +1,91 @@
+use std::{error::Error as StdError, fmt, io, process::ExitCode};
+
+use graceful_listener::BindError;
+
+use crate::{ConfigError, Report};
+
+/// Why a server did not start, or did not end well.
+///
+/// Its `Debug` is its `Display`, so that a `main` that returns it prints a line for people.
+#[non_exhaustive]
+pub enum Error {
+    /// The configuration cannot work. Exit code 2.
+    Config(ConfigError),
+    /// An address cannot be listened on: in use, not ours, or not an address. Exit code 1; 2 if it is not an address.
+    Bind(BindError),
+    /// The signal handlers could not be installed. Exit code 1.
+    Signals(io::Error),
+    /// The runtime could not be built. Exit code 1.
+    Runtime(io::Error),
+    /// The listener failed in a way that waiting does not mend. What was in flight was drained first. Exit code 1.
+    Accept(io::Error),
+    /// The shutdown ran out of time, or was told to hurry by a second signal: something was closed by force. The report
+    /// names it. Exit code 3.
+    Forced(Box<Report>),
+}
+
+impl Error {
+    /// The exit code that says the same: 1 it could not run, 2 it was asked for nonsense, 3 it ended by force.
+    #[must_use]
+    pub fn exit_code(&self) -> u8 {
+        match self {
+            Self::Config(_) => 2,
+            Self::Bind(error) if error.is_usage() => 2,
+            Self::Bind(_) | Self::Signals(_) | Self::Runtime(_) | Self::Accept(_) => 1,
+            Self::Forced(_) => 3,
+        }
+    }
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Config(error) => error.fmt(f),
+            Self::Bind(error) => error.fmt(f),
+            Self::Signals(_) => f.write_str("the signal handlers could not be installed"),
+            Self::Runtime(_) => f.write_str("the runtime could not be built"),
+            Self::Accept(_) => f.write_str("the listener failed"),
+            Self::Forced(report) => write!(f, "the shutdown was forced: {report}"),
+        }
+    }
+}
+
+impl fmt::Debug for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{self}")?;
+        let mut source = self.source();
+        while let Some(error) = source {
+            write!(f, ": {error}")?;
+            source = error.source();
+        }
+        Ok(())
+    }
+}
+
+impl StdError for Error {
+    fn source(&self) -> Option<&(dyn StdError + 'static)> {
+        match self {
+            Self::Signals(error) | Self::Runtime(error) | Self::Accept(error) => Some(error),
+            Self::Bind(error) => error.source(),
+            Self::Config(_) | Self::Forced(_) => None,
+        }
+    }
+}
+
+impl From<ConfigError> for Error {
+    fn from(error: ConfigError) -> Self {
+        Self::Config(error)
+    }
+}
+
+impl From<BindError> for Error {
+    fn from(error: BindError) -> Self {
+        Self::Bind(error)
+    }
+}
+
+impl From<Error> for ExitCode {
+    fn from(error: Error) -> Self {
+        Self::from(error.exit_code())
+    }
+}

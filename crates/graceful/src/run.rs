@@ -1,0 +1,45 @@
+//! From `main` to the exit code.
+
+use std::{future::Future, process::ExitCode, time::Duration};
+
+use crate::Error;
+
+/// Runs a program's main future on a multi-threaded runtime, and turns its end into an exit code: 0, or
+/// [`Error::exit_code`], with a line on standard error.
+///
+/// What `#[tokio::main]` lacks is the end: dropping a runtime waits for every thread that is in the middle of something,
+/// so one handler that blocks keeps a process alive for ever, however bounded its shutdown was. This does not wait.
+///
+/// ```no_run
+/// use std::process::ExitCode;
+///
+/// use axum::{Router, routing::get};
+///
+/// fn main() -> ExitCode {
+///     graceful::main(async {
+///         let app = Router::new().route("/", get(async || "hello"));
+///         graceful::serve("127.0.0.1:8080", app).await
+///     })
+/// }
+/// ```
+pub fn main<T>(program: impl Future<Output = Result<T, Error>>) -> ExitCode {
+    let result =
+        tokio::runtime::Builder::new_multi_thread().enable_all().build().map_err(Error::Runtime).and_then(|runtime| {
+            let result = runtime.block_on(program);
+            runtime.shutdown_timeout(LEFT_BEHIND);
+            result
+        });
+    match result {
+        Ok(_) => ExitCode::SUCCESS,
+        Err(error) => {
+            #[expect(clippy::print_stderr, reason = "the last word of a program, for whoever started it")]
+            {
+                eprintln!("error: {error:?}");
+            }
+            error.into()
+        }
+    }
+}
+
+/// For threads that are about to finish; the others are left behind when the process ends.
+const LEFT_BEHIND: Duration = Duration::from_millis(200);

@@ -1,0 +1,246 @@
+//! The server: bound first, then run to its end.
+
+mod drain;
+
+use std::{fmt, net::SocketAddr, sync::Arc, time::Duration};
+
+use axum::Router;
+use graceful_connection::{HttpService, Registry, Settings};
+use graceful_listener::{Limited, Listener, PerIp, TcpListener};
+use graceful_shutdown::{Budget, HookContext, Phase, Shutdown, Signals};
+
+use crate::{
+    Config, Error, Report,
+    accept::{Serve, accept},
+    internal,
+    stack::{WithPeer, stack},
+};
+
+/// A production server around a router.
+///
+/// ```no_run
+/// use axum::{Router, routing::get};
+/// use graceful::{Config, Phase, Server};
+///
+/// # async fn example() -> Result<(), graceful::Error> {
+/// let app = Router::new().route("/", get(async || "hello"));
+/// let mut config = Config::default();
+/// config.max_in_flight = Some(64);
+/// let report = Server::new(app)
+///     .config(config)
+///     .listen(":8080")
+///     .on_shutdown(Phase::Resources, "database", |_| async { /* pool.close().await */ })
+///     .run()
+///     .await?;
+/// println!("{report}");
+/// # Ok(())
+/// # }
+/// ```
+#[must_use = "a server does nothing until it is run"]
+pub struct Server {
+    router: Router,
+    config: Config,
+    shutdown: Shutdown,
+}
+
+impl Server {
+    /// A server with the default [`Config`].
+    pub fn new(router: Router) -> Self {
+        Self { router, config: Config::default(), shutdown: Shutdown::new() }
+    }
+
+    /// Replaces the configuration.
+    pub fn config(mut self, config: Config) -> Self {
+        self.config = config;
+        self
+    }
+
+    /// Where to listen: see [`Config::listen`].
+    pub fn listen(mut self, address: impl Into<String>) -> Self {
+        self.config.listen = address.into();
+        self
+    }
+
+    /// The order to end this server, and what handlers look at to end in time: a clone for whoever needs it.
+    #[must_use]
+    pub fn shutdown(&self) -> Shutdown {
+        self.shutdown.clone()
+    }
+
+    /// Registers what is to be done when the connections are drained: see [`Shutdown::on_shutdown`].
+    pub fn on_shutdown<F, Fut>(self, phase: Phase, name: impl Into<String>, hook: F) -> Self
+    where
+        F: FnOnce(HookContext) -> Fut + Send + 'static,
+        Fut: Future<Output = ()> + Send + 'static,
+    {
+        self.shutdown.on_shutdown(phase, name, hook);
+        self
+    }
+
+    /// Installs the signal handlers and binds both ports. Nothing is accepted yet, but clients can connect: they wait in
+    /// the kernel.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Config`], [`Error::Signals`], [`Error::Bind`].
+    pub async fn bind(self) -> Result<BoundServer, Error> {
+        let Self { router, config, shutdown } = self;
+        config.check()?;
+        let signals = Signals::install().map_err(Error::Signals)?;
+        let public = TcpListener::bind(&config.listen).await?;
+        let internal = match &config.debug_listen {
+            Some(address) => Some(TcpListener::bind(address).await?),
+            None => None,
+        };
+        Ok(BoundServer { router, config, shutdown, signals, public, internal })
+    }
+
+    /// Binds, serves until a signal or [`Shutdown::trigger`], drains, and says how that went.
+    ///
+    /// # Errors
+    ///
+    /// What [`bind`](Self::bind) and [`BoundServer::run`] say.
+    pub async fn run(self) -> Result<Report, Error> {
+        self.bind().await?.run().await
+    }
+}
+
+impl fmt::Debug for Server {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { router: _, config, shutdown } = self;
+        f.debug_struct("Server").field("config", config).field("shutdown", shutdown).finish_non_exhaustive()
+    }
+}
+
+/// A server that listens and is about to serve.
+#[must_use = "a server does nothing until it is run"]
+pub struct BoundServer {
+    router: Router,
+    config: Config,
+    shutdown: Shutdown,
+    signals: Signals,
+    public: TcpListener,
+    internal: Option<TcpListener>,
+}
+
+impl BoundServer {
+    /// Where it listens, with the port that the system chose where port 0 was asked for.
+    #[must_use]
+    pub fn local_addr(&self) -> Option<SocketAddr> {
+        self.public.local_addr().ok()?.socket_addr()
+    }
+
+    /// Where the internal port listens; `None` if it is off.
+    #[must_use]
+    pub fn debug_addr(&self) -> Option<SocketAddr> {
+        self.internal.as_ref()?.local_addr().ok()?.socket_addr()
+    }
+
+    /// The order to end this server.
+    #[must_use]
+    pub fn shutdown(&self) -> Shutdown {
+        self.shutdown.clone()
+    }
+
+    /// Serves until a signal (SIGINT, SIGTERM) or [`Shutdown::trigger`], then drains.
+    ///
+    /// A second signal, or [`Shutdown::force`], ends the drain at once. Dropping the future closes every connection.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Forced`] if something had to be closed by force.
+    pub async fn run(self) -> Result<Report, Error> {
+        let Self { router, config, shutdown, mut signals, public, internal } = self;
+        tracing::info!(
+            address = %public.get_ref().local_addr().map_or_else(|_| config.listen.clone(), |address| address.to_string()),
+            debug_address = internal.as_ref().and_then(|i| i.get_ref().local_addr().ok()).map(tracing::field::display),
+            "listening"
+        );
+        let registry = Registry::new();
+        let _cut = ForceOnDrop(registry.clone());
+        let serve = Serve {
+            service: stack(router, &config),
+            settings: Arc::new(config.connection()),
+            registry: registry.clone(),
+        };
+        let served = async {
+            let budget = serve_public(public, serve, &config, &shutdown).await;
+            drain::drain(&shutdown, &registry, budget).await
+        };
+        let internal = serve_internal(internal, &shutdown);
+        let report = tokio::select! {
+            report = served => report,
+            never = internal => match never {},
+            never = signals.watch(&shutdown) => match never {},
+        };
+        // A panic's report may still be on its way to the log.
+        let _ = graceful_recovery::flush(Duration::from_secs(1));
+        if report.is_clean() { Ok(report) } else { Err(Error::Forced(Box::new(report))) }
+    }
+}
+
+impl fmt::Debug for BoundServer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { router: _, config, shutdown, signals: _, public, internal } = self;
+        f.debug_struct("BoundServer")
+            .field("config", config)
+            .field("shutdown", shutdown)
+            .field("public", public)
+            .field("internal", internal)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Accepts on the public port until the order to end was given, and for `drain_delay` more. Gives what is left of
+/// `shutdown_timeout`, which counts from the order.
+async fn serve_public<S>(listener: TcpListener, serve: Serve<S>, config: &Config, shutdown: &Shutdown) -> Budget
+where
+    S: HttpService,
+    WithPeer<S>: HttpService,
+{
+    let mut budget = None;
+    let stop = async {
+        shutdown.triggered().await;
+        budget = Some(Budget::new(config.shutdown_timeout));
+        if !config.drain_delay.is_zero() {
+            tracing::info!(delay = ?config.drain_delay, "not ready any more, still accepting");
+            tokio::select! {
+                () = tokio::time::sleep(config.drain_delay) => {}
+                () = shutdown.forced() => {}
+            }
+        }
+    };
+    // The total limit is the outer one: its place is taken before anything is accepted, so that more clients wait in the
+    // kernel instead of being refused.
+    match config.max_connections_per_ip {
+        Some(per_ip) => {
+            accept(Limited::new(PerIp::new(listener, per_ip), config.max_connections), serve, stop).await;
+        }
+        None => accept(Limited::new(listener, config.max_connections), serve, stop).await,
+    }
+    budget.unwrap_or_else(|| Budget::new(config.shutdown_timeout))
+}
+
+/// Serves the internal port, to the end of everything and beyond.
+async fn serve_internal(listener: Option<TcpListener>, shutdown: &Shutdown) -> std::convert::Infallible {
+    if let Some(listener) = listener {
+        let registry = Registry::new();
+        let _cut = ForceOnDrop(registry.clone());
+        let serve = Serve {
+            service: crate::stack::plain(internal::router(shutdown.readiness())),
+            settings: Arc::new(Settings::default()),
+            registry,
+        };
+        accept(listener, serve, std::future::pending()).await;
+    }
+    std::future::pending().await
+}
+
+/// Closes what is open when the server's future is dropped: its connections are tasks of their own.
+struct ForceOnDrop(Registry);
+
+impl Drop for ForceOnDrop {
+    fn drop(&mut self) {
+        self.0.force();
+    }
+}

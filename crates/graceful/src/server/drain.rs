@@ -1,0 +1,71 @@
+//! From the order to end to the report.
+
+use std::time::Duration;
+
+use graceful_connection::{Open, OpenRequest, Registry};
+use graceful_shutdown::{Budget, Late, Report, Shutdown, Step, Why};
+use tokio::time::{Instant, sleep_until, timeout};
+
+/// How long a connection that was told to end by force may take for it: it only has to be polled once more. One whose
+/// thread is blocked is left behind.
+const FORCED: Duration = Duration::from_secs(1);
+
+/// Lets the connections finish, then runs the hooks, all within `budget`; what is late is closed by force.
+pub(super) async fn drain(shutdown: &Shutdown, registry: &Registry, budget: Budget) -> Report {
+    let mut report = Report::new(shutdown.cause().cloned());
+    report.push(connections(shutdown, registry, budget).await);
+    report.append(shutdown.run_phases(budget).await);
+    if report.is_clean() {
+        tracing::info!(took_ms = millis(report.took()), "server stopped");
+    } else {
+        tracing::error!(took_ms = millis(report.took()), %report, "server stopped by force");
+    }
+    report
+}
+
+async fn connections(shutdown: &Shutdown, registry: &Registry, budget: Budget) -> Step {
+    let begin = Instant::now();
+    let open = registry.len();
+    registry.drain();
+    let why = tokio::select! {
+        biased;
+        () = registry.closed() => None,
+        () = shutdown.forced() => Some(Why::Forced),
+        () = sleep_until(shutdown.phases_start_by(budget)) => Some(Why::Deadline),
+    };
+    let mut step = Step::new("connections");
+    if let Some(why) = why {
+        // Listed before they are cut: afterwards nobody knows what they were doing.
+        step.late = registry.list().into_iter().flat_map(|open| late(open, &why)).collect();
+        for late in &step.late {
+            tracing::warn!(%late, "closed by force");
+        }
+        registry.force();
+        let _ = timeout(FORCED, registry.closed()).await;
+    }
+    step.took = begin.elapsed();
+    step.finished = open.saturating_sub(step.late.len());
+    step
+}
+
+/// An entry for each request in flight; one for a connection without any.
+fn late(open: Open, why: &Why) -> Vec<Late> {
+    let Open { peer, state, age, requests, .. } = open;
+    let peer = |late: Late| match peer {
+        Some(peer) => late.with("peer", peer),
+        None => late,
+    };
+    if requests.is_empty() {
+        return vec![peer(Late::new("connection", why.clone()).with("state", state)).age(age)];
+    }
+    requests
+        .into_iter()
+        .map(|OpenRequest { method, uri, age, .. }| {
+            peer(Late::new("request", why.clone()).with("method", method).with("path", uri.path())).age(age)
+        })
+        .collect()
+}
+
+fn millis(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}

@@ -1,0 +1,41 @@
+use std::{
+    net::SocketAddr,
+    task::{Context, Poll},
+};
+
+use axum::extract::ConnectInfo;
+use http::Request;
+use tower_service::Service;
+
+/// The stack for one connection: every request learns who the client is.
+#[derive(Clone, Debug)]
+pub(crate) struct WithPeer<S> {
+    inner: S,
+    peer: Option<SocketAddr>,
+}
+
+impl<S> WithPeer<S> {
+    pub(crate) const fn new(inner: S, peer: Option<SocketAddr>) -> Self {
+        Self { inner, peer }
+    }
+}
+
+impl<S, B> Service<Request<B>> for WithPeer<S>
+where
+    S: Service<Request<B>>,
+{
+    type Response = S::Response;
+    type Error = S::Error;
+    type Future = S::Future;
+
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
+        self.inner.poll_ready(cx)
+    }
+
+    fn call(&mut self, mut request: Request<B>) -> S::Future {
+        if let Some(peer) = self.peer {
+            request.extensions_mut().insert(ConnectInfo(peer));
+        }
+        self.inner.call(request)
+    }
+}

@@ -1,0 +1,60 @@
+use std::{
+    sync::{Arc, Mutex, PoisonError},
+    task::{Context, Poll},
+};
+
+use axum::extract::MatchedPath;
+use graceful_access_log::MatchedRoute;
+use http::Request;
+use tower_layer::Layer;
+use tower_service::Service;
+
+/// Passes the name of the matched route out to the access log, which stands around the router and cannot see it.
+#[derive(Clone, Debug)]
+pub(super) struct TellRouteLayer;
+
+impl<S> Layer<S> for TellRouteLayer {
+    type Service = TellRoute<S>;
+
+    fn layer(&self, inner: S) -> TellRoute<S> {
+        TellRoute { inner, name: Arc::default() }
+    }
+}
+
+#[derive(Clone, Debug)]
+pub(super) struct TellRoute<S> {
+    inner: S,
+    /// The name, from the last request: a route has one, so that it need not be copied for each.
+    name: Arc<Mutex<Option<Arc<str>>>>,
+}
+
+impl<S> TellRoute<S> {
+    fn name(&self, path: &MatchedPath) -> Arc<str> {
+        let mut name = self.name.lock().unwrap_or_else(PoisonError::into_inner);
+        match &*name {
+            Some(name) if **name == *path.as_str() => Arc::clone(name),
+            _ => Arc::clone(name.insert(path.as_str().into())),
+        }
+    }
+}
+
+impl<S, B> Service<Request<B>> for TellRoute<S>
+where
+    S: Service<Request<B>>,
+{
+    type Response = S::Response;
+    type Error = S::Error;
+    type Future = S::Future;
+
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
+        self.inner.poll_ready(cx)
+    }
+
+    fn call(&mut self, request: Request<B>) -> S::Future {
+        let extensions = request.extensions();
+        if let (Some(cell), Some(path)) = (extensions.get::<MatchedRoute>(), extensions.get::<MatchedPath>()) {
+            cell.set(self.name(path));
+        }
+        self.inner.call(request)
+    }
+}
