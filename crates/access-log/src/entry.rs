@@ -1,0 +1,210 @@
+//! A record while its request lives: the guard that goes from the call to the future to the body.
+
+use std::{
+    panic::{AssertUnwindSafe, catch_unwind},
+    sync::{
+        Arc, OnceLock,
+        atomic::{AtomicU64, Ordering::Relaxed},
+    },
+    thread,
+    time::Duration,
+};
+
+use http::{
+    HeaderMap, Method, Request, Response, StatusCode,
+    header::{CONTENT_LENGTH, USER_AGENT},
+};
+use http_body::Body;
+use tokio::time::Instant;
+use tracing::Span;
+
+use crate::{
+    MatchedRoute, Outcome, Record, event,
+    layer::{Filter, Options},
+};
+
+/// An open record. Its drop writes it, so it is written exactly once.
+///
+/// At any moment `record` says what will have happened if the entry is dropped now: at first that the client went away
+/// before the head, then that the body was cut short, and at its end that it is complete.
+#[derive(Debug)]
+pub(crate) struct Entry {
+    record: Record,
+    start: Instant,
+    span: Span,
+    filter: Option<Filter>,
+    query: bool,
+    /// Set while the inner service is polled. An entry that is dropped with it set has seen a panic pass, even if a
+    /// layer outside caught that before the drop.
+    inside: bool,
+    /// What happens from now on has no part in the outcome.
+    over: bool,
+}
+
+/// What the inner service writes while the entry is elsewhere.
+#[derive(Debug, Default)]
+pub(crate) struct Shared {
+    bytes_in: AtomicU64,
+    pub(crate) route: OnceLock<Arc<str>>,
+}
+
+impl Entry {
+    pub(crate) fn open<B: Body>(request: &mut Request<B>, options: &Options) -> Self {
+        let start = Instant::now();
+        // The only allocation, and none for a request without a body: the body goes into the inner service and may be
+        // read by another task, so what counts its bytes can live neither there nor here.
+        let shared: Option<Arc<Shared>> = (options.route_cell || !request.body().is_end_stream()).then(Arc::default);
+        if options.route_cell
+            && let Some(shared) = &shared
+        {
+            request.extensions_mut().insert(MatchedRoute::of(Arc::clone(shared)));
+        }
+        let record = Record {
+            method: request.method().clone(),
+            target: request.uri().path_and_query().cloned(),
+            version: request.version(),
+            status: client_closed_request(),
+            duration: Duration::ZERO,
+            ttfb: None,
+            bytes: 0,
+            bytes_expected: None,
+            peer: options.peer.and_then(|peer| peer(request.extensions())),
+            user_agent: request.headers().get(USER_AGENT).cloned(),
+            outcome: Outcome::ClientGone,
+            shared,
+        };
+        Self {
+            record,
+            start,
+            span: if options.capture_span { Span::current() } else { Span::none() },
+            filter: options.filter.clone(),
+            query: options.query,
+            inside: false,
+            over: false,
+        }
+    }
+
+    pub(crate) fn shared(&self) -> Option<&Arc<Shared>> {
+        self.record.shared.as_ref()
+    }
+
+    /// Runs what may panic in the inner service.
+    pub(crate) fn inside<R>(&mut self, poll: impl FnOnce() -> R) -> R {
+        self.inside = true;
+        let result = poll();
+        self.inside = false;
+        result
+    }
+
+    /// Takes down the head, and says whether a body is to follow; if not, this is at its end.
+    pub(crate) fn head<B: Body>(&mut self, response: &Response<B>) -> bool {
+        let status = response.status();
+        self.record.status = status;
+        self.record.ttfb = Some(self.start.elapsed());
+        self.record.outcome = Outcome::Truncated;
+        if is_upgrade(&self.record.method, status) {
+            self.record.outcome = Outcome::Upgraded;
+            self.over = true;
+        } else if is_bodiless(&self.record.method, status) || response.body().is_end_stream() {
+            self.record.bytes_expected = Some(0);
+            self.end();
+        } else {
+            self.record.bytes_expected =
+                content_length(response.headers()).or_else(|| response.body().size_hint().exact());
+            // An exact length of zero is reached without a frame, and hyper asks for none.
+            self.sent(0);
+        }
+        !self.over
+    }
+
+    /// Counts what was handed over. With the whole length the body is complete: a server does not ask for more.
+    pub(crate) fn sent(&mut self, bytes: usize) {
+        self.record.bytes = self.record.bytes.saturating_add(bytes as u64);
+        if self.record.bytes_expected.is_some_and(|expected| self.record.bytes >= expected) {
+            self.record.outcome = Outcome::Complete;
+        }
+    }
+
+    /// The body has come to its end, which is complete unless it is shorter than was announced.
+    pub(crate) fn end(&mut self) {
+        if self.record.bytes_expected.is_none_or(|expected| self.record.bytes >= expected) {
+            self.record.outcome = Outcome::Complete;
+        }
+        self.over = true;
+    }
+
+    /// The inner service failed: an error, or a panic.
+    pub(crate) fn fail(&mut self) {
+        if self.record.outcome == Outcome::ClientGone {
+            self.record.status = StatusCode::INTERNAL_SERVER_ERROR;
+        }
+        self.record.outcome = Outcome::BodyError;
+        self.over = true;
+    }
+
+    fn write(&self) {
+        let Self { record, span, filter, query, .. } = self;
+        let _inside_span = span.enter();
+        let keep = filter.as_ref().is_none_or(|filter| shielded(|| filter.keeps(record)).unwrap_or(true));
+        if keep {
+            event::write(record, *query);
+        }
+    }
+}
+
+impl Drop for Entry {
+    fn drop(&mut self) {
+        if !self.over && (self.inside || thread::panicking()) {
+            self.fail();
+        }
+        self.record.duration = self.start.elapsed();
+        shielded(|| self.write());
+    }
+}
+
+impl Shared {
+    pub(crate) fn received(&self, bytes: usize) {
+        // Relaxed: a number for the log that nothing else hangs on.
+        self.bytes_in.fetch_add(bytes as u64, Relaxed);
+    }
+
+    pub(crate) fn bytes_in(&self) -> u64 {
+        self.bytes_in.load(Relaxed)
+    }
+
+    pub(crate) fn route(&self) -> Option<&str> {
+        self.route.get().map(|route| &**route)
+    }
+}
+
+/// Runs foreign code in a drop: the user's filter, a subscriber. A panic that left the drop would take the connection
+/// with it, or the process, if the drop is part of unwinding.
+fn shielded<R>(run: impl FnOnce() -> R) -> Option<R> {
+    match catch_unwind(AssertUnwindSafe(run)) {
+        Ok(result) => Some(result),
+        Err(panic) => {
+            // Its drop is foreign code as well.
+            std::mem::forget(panic);
+            None
+        }
+    }
+}
+
+/// Both give the socket, or the stream, over to another protocol: RFC 9110, 15.2.2 and 9.3.6.
+fn is_upgrade(method: &Method, status: StatusCode) -> bool {
+    status == StatusCode::SWITCHING_PROTOCOLS || (*method == Method::CONNECT && status.is_success())
+}
+
+/// Has no body on the wire, whatever the service gave: RFC 9110, 6.4.1.
+fn is_bodiless(method: &Method, status: StatusCode) -> bool {
+    *method == Method::HEAD || matches!(status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED)
+}
+
+fn content_length(headers: &HeaderMap) -> Option<u64> {
+    headers.get(CONTENT_LENGTH)?.to_str().ok()?.parse().ok()
+}
+
+/// 499, nginx's "client closed request": never sent, as there is nobody left to read it.
+fn client_closed_request() -> StatusCode {
+    StatusCode::from_u16(499).expect("three digits are a status code")
+}
