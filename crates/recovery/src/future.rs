@@ -1,0 +1,91 @@
+use std::{
+    fmt,
+    pin::Pin,
+    task::{Context, Poll},
+};
+
+use http::Response;
+use pin_project::{pin_project, pinned_drop};
+
+use crate::{Place, ResponseBody, cause::Cut, watch::Watch};
+
+/// The response of the inner service, or what is said in its place after a panic.
+///
+/// See the [crate docs](crate).
+#[pin_project(PinnedDrop)]
+#[must_use = "futures do nothing unless polled"]
+pub struct ResponseFuture<F> {
+    /// Dropped as soon as it is ready, while a panic in its `Drop` can still be caught.
+    #[pin]
+    inner: Option<F>,
+    /// `call` unwound, there is no future.
+    cut: Option<Cut>,
+    /// `None` once the response was given out.
+    watch: Option<Watch>,
+}
+
+impl<F> ResponseFuture<F> {
+    /// Calls the service. In here, because its future is large: it is made in its place and not moved.
+    pub(crate) fn new(watch: Watch, call: impl FnOnce() -> F) -> Self {
+        let mut this = Self { inner: None, cut: None, watch: Some(watch) };
+        if let Some(watch) = &this.watch {
+            this.cut = watch.run(Place::Call, || this.inner = Some(call())).err();
+        }
+        this
+    }
+
+    pub(crate) const fn cut(cut: Cut, watch: Watch) -> Self {
+        Self { inner: None, cut: Some(cut), watch: Some(watch) }
+    }
+}
+
+impl<F, B, E> Future for ResponseFuture<F>
+where
+    F: Future<Output = Result<Response<B>, E>>,
+{
+    type Output = Result<Response<ResponseBody<B>>, E>;
+
+    /// # Panics
+    ///
+    /// If it is polled again after it was ready.
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let mut this = self.project();
+        let watch = this.watch.as_ref().expect("a future is not polled after it was ready");
+        let mut polled = Poll::Pending;
+        if let Some(inner) = this.inner.as_mut().as_pin_mut() {
+            *this.cut = watch.run(Place::Future, || polled = inner.poll(cx)).err();
+            if polled.is_pending() && this.cut.is_none() {
+                return Poll::Pending;
+            }
+            // A panic in this drop is reported, and costs the client nothing: its response is there.
+            watch.discard(this.inner);
+        }
+        let watch = this.watch.take().expect("it was there a line ago");
+        match polled {
+            Poll::Ready(Ok(response)) => Poll::Ready(Ok(response.map(|body| ResponseBody::inner(body, watch)))),
+            Poll::Ready(Err(error)) => Poll::Ready(Err(error)),
+            Poll::Pending => {
+                let cut = this.cut.take().expect("a future that is neither pending nor ready was cut");
+                Poll::Ready(Ok(watch.answer(cut)))
+            }
+        }
+    }
+}
+
+#[pinned_drop]
+impl<F> PinnedDrop for ResponseFuture<F> {
+    /// The client went away: what the handler's state does in its `Drop` must not end the connection's task either.
+    fn drop(self: Pin<&mut Self>) {
+        let this = self.project();
+        if let Some(watch) = this.watch {
+            watch.discard(this.inner);
+        }
+    }
+}
+
+impl<F> fmt::Debug for ResponseFuture<F> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { inner: _, cut, watch } = self;
+        f.debug_struct("ResponseFuture").field("cut", cut).field("watch", watch).finish_non_exhaustive()
+    }
+}
