@@ -2,7 +2,10 @@ use std::{
     collections::HashMap,
     fmt,
     net::SocketAddr,
-    sync::{Arc, Mutex, MutexGuard, PoisonError, Weak},
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError, Weak,
+        atomic::{AtomicU64, Ordering::Relaxed},
+    },
     time::Duration,
 };
 
@@ -10,7 +13,7 @@ use http::{Method, Uri};
 use tokio::{sync::Notify, time::Instant};
 
 use crate::{
-    ConnectionState,
+    CloseReason, ConnectionState, Observer,
     shared::{Live, Shared, Signal},
 };
 
@@ -28,11 +31,14 @@ struct Inner {
     table: Mutex<Table>,
     /// Told when the last connection is gone.
     empty: Notify,
+    observer: Option<Arc<dyn Observer>>,
+    opened: AtomicU64,
+    /// By [`CloseReason`].
+    closed: [AtomicU64; CloseReason::ALL.len()],
 }
 
 #[derive(Default)]
 struct Table {
-    next: u64,
     connections: HashMap<u64, Weak<Shared>>,
     /// What connections that are opened from now on are told at once.
     signal: Option<Signal>,
@@ -97,18 +103,26 @@ impl Registry {
         Self::default()
     }
 
+    /// An empty registry whose connections tell `observer` of every change of their state.
+    #[must_use]
+    pub fn with_observer(observer: impl Observer) -> Self {
+        Self { inner: Arc::new(Inner { observer: Some(Arc::new(observer)), ..Inner::default() }) }
+    }
+
     /// Registers an accepted socket, before anything is read from it, so that a shutdown knows it from the start.
     ///
     /// The [`Place`] goes to [`Connection::new`](crate::Connection::new) and is given back when the socket closes.
     #[must_use]
     pub fn open(&self, peer: Option<SocketAddr>) -> Place {
+        let id = self.inner.opened.fetch_add(1, Relaxed) + 1;
+        // Made before the lock is taken: it tells the observer, which is foreign code.
+        let shared = Arc::new(Shared::new(id, peer, self.inner.observer.clone()));
         let mut table = self.inner.lock();
-        table.next += 1;
-        let shared = Arc::new(Shared::new(table.next, peer));
         if let Some(signal) = table.signal {
             shared.raise(signal);
         }
-        table.connections.insert(shared.id, Arc::downgrade(&shared));
+        table.connections.insert(id, Arc::downgrade(&shared));
+        drop(table);
         Place { shared, registry: Arc::clone(&self.inner) }
     }
 
@@ -136,9 +150,21 @@ impl Registry {
                 ConnectionState::Upgraded => gauges.upgraded += 1,
                 ConnectionState::Closed => {}
             }
-            gauges.requests += shared.in_flight() as usize;
+            gauges.requests += shared.requests.in_flight() as usize;
         }
         gauges
+    }
+
+    /// How many connections were opened so far.
+    #[must_use]
+    pub fn opened(&self) -> u64 {
+        self.inner.opened.load(Relaxed)
+    }
+
+    /// How many were closed so far, by reason. The sum of them and of those open is [`opened`](Self::opened), but for
+    /// what changes meanwhile. An upgraded connection counts as [`CloseReason::Upgraded`] when its socket is closed.
+    pub fn closed_by_reason(&self) -> impl Iterator<Item = (CloseReason, u64)> {
+        CloseReason::ALL.into_iter().zip(&self.inner.closed).map(|(reason, count)| (reason, count.load(Relaxed)))
     }
 
     /// Lists what is open, oldest first.
@@ -155,9 +181,10 @@ impl Registry {
                 state: shared.state(),
                 age: now.duration_since(shared.opened),
                 requests: shared
-                    .requests()
+                    .requests
+                    .list()
                     .into_iter()
-                    .map(|Live { method, uri, since }| OpenRequest { method, uri, age: now.duration_since(since) })
+                    .map(|Live { method, uri, since, .. }| OpenRequest { method, uri, age: now.duration_since(since) })
                     .collect(),
             })
             .collect();
@@ -241,7 +268,11 @@ impl Place {
 
 impl Drop for Place {
     fn drop(&mut self) {
+        // Nobody said why: the socket was dropped before it was served, or by whoever took it over.
+        let reason = self.shared.reason().unwrap_or(CloseReason::Done);
+        self.shared.set_reason(reason);
         self.shared.close_socket();
+        self.registry.closed[reason as usize].fetch_add(1, Relaxed);
         let last = {
             let mut table = self.registry.lock();
             table.connections.remove(&self.shared.id);

@@ -68,10 +68,14 @@ pub enum CloseReason {
     HeaderTimeout,
     /// A response was not written within `write`.
     WriteTimeout,
-    /// The client took no byte for `write_stall`.
+    /// The client took no byte for `write_stall`, or fewer than `min_write_rate` asks for.
     WriteStalled,
     /// No request within `idle`.
     IdleTimeout,
+    /// It had carried as many requests, or grown as old, as it may, or a handler asked for its end.
+    Retired,
+    /// The client closed its side, and the handler was not quick enough.
+    HalfClosed,
     /// A graceful shutdown ended it.
     Drained,
     /// A shutdown ran out of time, and what was in flight was dropped.
@@ -83,6 +87,22 @@ pub enum CloseReason {
 }
 
 impl CloseReason {
+    /// All reasons, in the order of their numbers.
+    pub(crate) const ALL: [Self; 12] = [
+        Self::Done,
+        Self::Upgraded,
+        Self::HeaderTimeout,
+        Self::WriteTimeout,
+        Self::WriteStalled,
+        Self::IdleTimeout,
+        Self::Retired,
+        Self::HalfClosed,
+        Self::Drained,
+        Self::Forced,
+        Self::BadRequest,
+        Self::Broken,
+    ];
+
     /// The word that logs and metrics use.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
@@ -93,6 +113,8 @@ impl CloseReason {
             Self::WriteTimeout => "write_timeout",
             Self::WriteStalled => "write_stalled",
             Self::IdleTimeout => "idle_timeout",
+            Self::Retired => "retired",
+            Self::HalfClosed => "half_closed",
             Self::Drained => "drained",
             Self::Forced => "forced",
             Self::BadRequest => "bad_request",
