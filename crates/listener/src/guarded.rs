@@ -83,7 +83,21 @@ impl<Io: AsyncWrite, G> AsyncWrite for Guarded<Io, G> {
 mod tests {
     use std::cell::RefCell;
 
+    use tokio::io::{AsyncReadExt, AsyncWriteExt, BufWriter};
+
     use super::*;
+
+    #[tokio::test]
+    async fn a_flush_reaches_the_connection() {
+        let (mut client, server) = tokio::io::duplex(64);
+        let mut io = Guarded::new(BufWriter::new(server), ());
+        io.write_all(b"buffered").await.expect("write");
+        assert_eq!(io.get_ref().buffer(), b"buffered");
+        io.flush().await.expect("flush");
+        let mut read = [0; 8];
+        client.read_exact(&mut read).await.expect("read");
+        assert_eq!(&read, b"buffered");
+    }
 
     #[test]
     fn the_connection_is_closed_before_the_guard_goes() {

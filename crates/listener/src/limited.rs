@@ -49,7 +49,9 @@ pub enum WhenFull {
 impl<L> Limited<L> {
     /// At most `limit` connections from `inner` at a time, `None` for any number.
     ///
-    /// Give several listeners clones of one [`ConnectionLimit`] to limit their sum.
+    /// Give several listeners clones of one [`ConnectionLimit`] to limit their sum. With [`WhenFull::Wait`], each of them
+    /// holds a place in advance while it waits for a connection, so that as many places less one may stand empty, and a
+    /// limit below the number of listeners leaves some of them out.
     pub fn new(inner: L, limit: impl Into<ConnectionLimit>) -> Self {
         Self { inner, limit: limit.into(), when_full: WhenFull::default() }
     }
@@ -145,8 +147,8 @@ impl ConnectionLimit {
         }
     }
 
-    /// Changes the limit from now on. Connections that are open stay, also those over a lower limit; so does the one
-    /// that a waiting acceptor has already room for.
+    /// Changes the limit from now on. Connections that are open stay, also those over a lower limit, and a listener that
+    /// already waits for a connection still accepts that one.
     pub fn set(&self, limit: impl Into<Option<usize>>) {
         self.shared.limit.store(limit.into().unwrap_or(usize::MAX), SeqCst);
         self.shared.freed.notify_waiters();
@@ -170,8 +172,7 @@ impl ConnectionLimit {
         self.shared.refused.load(Relaxed)
     }
 
-    /// Waits for a place. Cancel-safe; nobody overtakes for long, but there is no strict order: the few acceptors that
-    /// share a limit are alike.
+    /// Waits for a place. Cancel-safe. In no strict order: the few acceptors that share a limit are alike.
     async fn take(&self) -> Place {
         loop {
             let mut freed = std::pin::pin!(self.shared.freed.notified());

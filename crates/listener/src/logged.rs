@@ -123,9 +123,14 @@ mod tests {
         let capture = Capture::default();
         let _log = tracing::subscriber::set_default(tracing_subscriber::registry().with(capture.clone()));
         let script = Scripted::new();
+        let mut total = Limited::new(script.listener(), 0).when_full(WhenFull::Refuse);
         script.connect_from(Peer::Unix);
-        let mut listener = Limited::new(PerIp::new(script.listener(), 1), 0).when_full(WhenFull::Refuse);
-        assert!(tokio_test::task::spawn(listener.accept()).poll().is_pending());
-        assert_eq!(*capture.0.lock().unwrap(), [event("connection_limit", "connection refused")]);
+        assert!(tokio_test::task::spawn(total.accept()).poll().is_pending());
+        let mut per_ip = PerIp::new(script.listener(), 0);
+        script.connect();
+        assert!(tokio_test::task::spawn(per_ip.accept()).poll().is_pending());
+        let by_address = Event { peer: "127.0.0.1:4000".to_owned(), ..event("per_ip_limit", "connection refused") };
+        let expected = [event("connection_limit", "connection refused"), by_address];
+        assert_eq!(*capture.0.lock().unwrap(), expected);
     }
 }

@@ -303,6 +303,14 @@ mod tests {
         assert_eq!(listener.limit().addresses(), 0);
     }
 
+    #[tokio::test]
+    async fn a_flood_of_refusals_lets_the_task_breathe() {
+        let script = Scripted::endless();
+        let mut listener = PerIp::new(script.listener(), 0);
+        assert_pending!(task::spawn(listener.accept()).poll(), "a poll ends though there is always one more to refuse");
+        assert!(script.accepted() > 1, "but not after each");
+    }
+
     #[test]
     fn addresses_that_count_as_one() {
         for (bits, one, other, same) in [
@@ -315,10 +323,12 @@ mod tests {
             (0, "192.0.2.1", "192.0.2.2", false),
             (64, "192.0.2.1", "192.0.2.2", false),
             (64, "::ffff:192.0.2.1", "192.0.2.1", true),
+            (64, "192.0.2.1", "::ffff:192.0.2.1", true),
             (64, "::ffff:192.0.2.1", "::ffff:192.0.2.2", false),
         ] {
             let limit = PerIpLimit::new(1).v6_prefix(bits);
             let _one = limit.admit(peer(one)).expect("the first");
+            assert_eq!(limit.open(ip(other)), usize::from(same), "/{bits}: {one} and {other}");
             assert_eq!(limit.admit(peer(other)).is_none(), same, "/{bits}: {one} and {other}");
         }
     }

@@ -187,17 +187,9 @@ impl TcpOptions {
             }
             Ok(Address::Name(host, port)) => (look_up(host, port, address).await?, port),
         };
-        let mut last = io::Error::from(io::ErrorKind::AddrNotAvailable);
-        for candidate in candidates {
-            match self.listen(candidate) {
-                Ok(listener) => return self.adopt(listener).map_err(|error| BindError::of(error, address, port)),
-                Err(error) if is_elsewhere(&error) => last = error,
-                // An address of this machine that is taken is the answer: to go on to the next would leave two processes
-                // with one name and port, one on IPv4 and one on IPv6.
-                Err(error) => return Err(BindError::of(error, address, port)),
-            }
-        }
-        Err(BindError::of(last, address, port))
+        self.listen_first(&candidates)
+            .and_then(|listener| self.adopt(listener))
+            .map_err(|error| BindError::of(error, address, port))
     }
 
     /// Takes over a socket that listens already, with what these options say of its connections.
@@ -214,6 +206,20 @@ impl TcpOptions {
         let inner = net::TcpListener::from_std(listener)?;
         let Self { backlog: _, reuse_port: _, only_v6: _, nodelay, keep_alive } = *self;
         Ok(TcpListener { inner, nodelay, keep_alive })
+    }
+
+    /// Listens on the first of the addresses that this machine has.
+    fn listen_first(&self, candidates: &[SocketAddr]) -> io::Result<std::net::TcpListener> {
+        let mut last = io::ErrorKind::AddrNotAvailable.into();
+        for &candidate in candidates {
+            match self.listen(candidate) {
+                Err(error) if is_elsewhere(&error) => last = error,
+                // Also if that one is taken: to go on to the next would leave two processes with one name and port, one
+                // on IPv4 and one on IPv6.
+                listening => return listening,
+            }
+        }
+        Err(last)
     }
 
     fn listen(&self, addr: SocketAddr) -> io::Result<std::net::TcpListener> {
@@ -241,15 +247,20 @@ impl Default for TcpOptions {
     }
 }
 
-/// The addresses of `host`, IPv4 first: `localhost` is 127.0.0.1 to most people and most clients.
 async fn look_up(host: &str, port: u16, address: &str) -> Result<Vec<SocketAddr>, BindError> {
     let unknown = |source| BindError::UnknownHost { address: address.to_owned(), source };
-    let mut found: Vec<_> = net::lookup_host((host, port)).await.map_err(unknown)?.collect();
-    found.sort_by_key(SocketAddr::is_ipv6);
+    let found = v4_first(net::lookup_host((host, port)).await.map_err(unknown)?);
     if found.is_empty() {
         return Err(unknown(io::ErrorKind::NotFound.into()));
     }
     Ok(found)
+}
+
+/// `localhost` is 127.0.0.1 to most people and most clients.
+fn v4_first(addrs: impl Iterator<Item = SocketAddr>) -> Vec<SocketAddr> {
+    let mut addrs: Vec<_> = addrs.collect();
+    addrs.sort_by_key(SocketAddr::is_ipv6);
+    addrs
 }
 
 /// Whether the address is none of this machine's: of another one, or of a kind that the system does not have.
@@ -277,4 +288,38 @@ fn keep_alive(after: Duration) -> TcpKeepalive {
     ))]
     let keep_alive = keep_alive.with_interval(after);
     keep_alive
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn addrs<const N: usize>(texts: [&str; N]) -> [SocketAddr; N] {
+        texts.map(|text| text.parse().expect("an address"))
+    }
+
+    #[test]
+    fn a_name_with_addresses_of_both_kinds() {
+        let found = v4_first(addrs(["[::1]:1", "127.0.0.2:1", "[::2]:1", "127.0.0.1:1"]).into_iter());
+        assert_eq!(found, addrs(["127.0.0.2:1", "127.0.0.1:1", "[::1]:1", "[::2]:1"]), "else in the resolver's order");
+    }
+
+    #[test]
+    fn an_address_of_another_machine_is_passed_by_and_one_in_use_is_not() {
+        let options = TcpOptions::new();
+        // TEST-NET-3, RFC 5737.
+        let first = options.listen_first(&addrs(["203.0.113.1:0", "127.0.0.1:0"])).expect("the second is ours");
+        let taken = first.local_addr().expect("bound");
+        let error = options.listen_first(&[taken, SocketAddr::from(([127, 0, 0, 1], 0))]).expect_err("taken");
+        assert_eq!(error.kind(), io::ErrorKind::AddrInUse, "the next one is not what was asked for");
+        let error = options.listen_first(&addrs(["203.0.113.1:0", "203.0.113.2:0"])).expect_err("none is ours");
+        assert_eq!(error.kind(), io::ErrorKind::AddrNotAvailable);
+    }
+
+    #[test]
+    fn a_system_without_ipv6_is_passed_by() {
+        #[cfg(unix)]
+        assert!(is_elsewhere(&io::Error::from_raw_os_error(libc::EAFNOSUPPORT)), "`:8080` falls back to IPv4");
+        assert!(!is_elsewhere(&io::ErrorKind::PermissionDenied.into()));
+    }
 }

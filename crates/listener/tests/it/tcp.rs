@@ -102,10 +102,10 @@ async fn an_address_can_be_had_again_at_once_after_connections() {
 
 #[tokio::test]
 async fn an_address_of_another_machine_says_so() {
-    // TEST-NET-1, RFC 5737.
-    let error = TcpListener::bind("192.0.2.1:0").await.expect_err("not ours");
+    // TEST-NET-3, RFC 5737.
+    let error = TcpListener::bind("203.0.113.1:0").await.expect_err("not ours");
     assert!(matches!(error, BindError::NotAvailable { .. }), "{error:?}");
-    assert!(error.to_string().starts_with("cannot listen on 192.0.2.1:0: this machine has no such address"));
+    assert!(error.to_string().starts_with("cannot listen on 203.0.113.1:0: this machine has no such address"));
 }
 
 #[tokio::test]
