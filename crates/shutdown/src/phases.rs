@@ -39,9 +39,9 @@ async fn run_phase(shutdown: &Shutdown, phase: Phase, hooks: Vec<Hook>, until: I
     let mut running: Vec<_> = hooks.into_iter().map(|hook| Running::start(hook, context.clone())).collect();
     tracing::debug!(%phase, hooks = running.len(), "shutdown phase");
 
-    // Both outside of tokio's cooperative budget: a hook that always has something to do uses that up, and would put the
-    // deadline off for ever.
-    let mut forced = pin!(unconstrained(shutdown.forced()));
+    let mut forced = pin!(shutdown.forced());
+    // Outside of tokio's cooperative budget: a hook that always has something to do uses that up, and would put the
+    // deadline off for ever. Force needs no such care, for it is looked at in each poll.
     let mut deadline = pin!(unconstrained(sleep_until(until)));
     let mut first = 0;
     let cut = poll_fn(|cx| {
@@ -52,7 +52,7 @@ async fn run_phase(shutdown: &Shutdown, phase: Phase, hooks: Vec<Hook>, until: I
             for hook in before.iter_mut().chain(after) {
                 pending |= hook.poll(cx).is_pending();
             }
-            // For the same reason each hook has its turn to be the first.
+            // The budget again: each hook has its turn to be the first.
             first = (first + 1) % running.len();
             if !pending {
                 return Poll::Ready(None);

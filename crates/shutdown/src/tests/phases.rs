@@ -2,13 +2,15 @@
 
 use std::{
     future::{pending, poll_fn},
+    pin::pin,
     task::Poll,
     time::Duration,
 };
 
 use tokio::{
     sync::oneshot,
-    time::{Instant, sleep, sleep_until, timeout_at},
+    task::coop::consume_budget,
+    time::{Instant, advance, sleep, sleep_until, timeout_at},
 };
 use tokio_test::{assert_pending, assert_ready, task};
 
@@ -377,28 +379,57 @@ async fn a_run_that_is_dropped_drops_its_hooks_and_the_next_goes_on() {
     assert_eq!(journal.notes(), ["queue dropped", "database begins", "database ends"]);
 }
 
+/// Always has something to do, and uses up the task's cooperative budget each time it is polled.
+async fn busy() {
+    poll_fn(|cx| {
+        while pin!(consume_budget()).poll(cx).is_ready() {}
+        Poll::<()>::Pending
+    })
+    .await;
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_busy_hook_puts_off_neither_the_deadline_nor_the_others() {
     let shutdown = Shutdown::new();
-    let (done, waits) = oneshot::channel();
-    // Always has something to do, and uses up the task's cooperative budget each time it is polled.
-    shutdown.on_shutdown(Phase::Workers, "busy", |_| async {
-        loop {
-            tokio::time::advance(Duration::from_millis(1)).await;
-            for _ in 0..1000 {
-                tokio::task::coop::consume_budget().await;
-            }
-        }
-    });
-    shutdown.on_shutdown(Phase::Workers, "beside it", |_| async {
-        // A tokio resource: pending for as long as there is no budget.
-        waits.await.expect("sent");
-    });
-    done.send(()).expect("it waits");
+    shutdown.on_shutdown(Phase::Workers, "busy", |_| busy());
+    // A tokio resource: pending for as long as there is no budget.
+    let (send, receive) = oneshot::channel();
+    shutdown.on_shutdown(Phase::Workers, "beside it", |_| async { receive.await.expect("sent") });
+    send.send(()).expect("it waits");
     let start = Instant::now();
-    let report = shutdown.run_phases(budget(3)).await;
-    assert!(start.elapsed() < 3 * SECOND + Duration::from_millis(10), "{:?}", start.elapsed());
-    assert_eq!(late_names(&report), [("workers", "busy", &Why::Deadline)], "the other had its turn");
+    tokio::select! {
+        biased;
+        report = shutdown.run_phases(budget(3)) => {
+            assert_eq!(late_names(&report), [("workers", "busy", &Why::Deadline)], "the other had its turn");
+        }
+        // The paused clock does not move by itself where a task is never idle.
+        () = async { while start.elapsed() < 10 * SECOND { advance(SECOND / 10).await } } => panic!("far too late"),
+    }
+    assert!(start.elapsed() <= 4 * SECOND, "{:?}", start.elapsed());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_busy_hook_puts_off_neither_force_nor_the_last_poll_of_the_others() {
+    for polls in 1..5 {
+        let shutdown = Shutdown::new();
+        shutdown.on_shutdown(Phase::Workers, "busy", |_| busy());
+        let journal = Journal::default();
+        let noted = journal.clone();
+        shutdown.on_shutdown(Phase::Workers, "beside it", |context| async move {
+            context.forced().await;
+            noted.note("last poll");
+        });
+        let mut run = task::spawn(shutdown.run_phases(budget(30)));
+        for _ in 0..polls {
+            assert_pending!(run.poll());
+        }
+        shutdown.force();
+        // Each poll of a task begins with a full budget; this one is a single poll in the test's task.
+        tokio::task::yield_now().await;
+        let report = assert_ready!(run.poll(), "at once");
+        assert_eq!(journal.notes(), ["last poll"], "after {polls} polls");
+        assert_eq!(late_names(&report), [("workers", "busy", &Why::Forced)]);
+    }
 }
 
 #[tokio::test(start_paused = true)]
