@@ -186,7 +186,7 @@ fn end<T, S: HttpService>(protocol: &mut Protocol<T, S>, shared: &Shared, reason
     // Said first: the socket's end tells the observer.
     shared.set_reason(reason);
     *protocol = Protocol::Gone;
-    Ended::because(reason)
+    Ended::because(reason).after(shared.requests.started())
 }
 
 /// The protocol has come to its end by itself.
@@ -212,9 +212,9 @@ fn finished<T, S: HttpService>(
     if upgraded && shared.socket.is_open() {
         shared.set_reason(CloseReason::Upgraded);
         shared.set_state(ConnectionState::Upgraded);
-        return Ended::because(CloseReason::Upgraded);
+        return Ended::because(CloseReason::Upgraded).after(shared.requests.started());
     }
-    ended
+    ended.after(shared.requests.started())
 }
 
 impl<T, S: HttpService> fmt::Debug for Connection<T, S> {

@@ -137,15 +137,21 @@ pub struct Ended {
     pub reason: CloseReason,
     /// What hyper said, where it failed.
     pub error: Option<hyper::Error>,
+    /// How many requests it had carried.
+    pub requests: u64,
 }
 
 impl Ended {
     pub(crate) const fn because(reason: CloseReason) -> Self {
-        Self { reason, error: None }
+        Self { reason, error: None, requests: 0 }
+    }
+
+    pub(crate) fn after(self, requests: u64) -> Self {
+        Self { requests, ..self }
     }
 
     pub(crate) fn failed(error: hyper::Error) -> Self {
         let reason = if error.is_parse() { CloseReason::BadRequest } else { CloseReason::Broken };
-        Self { reason, error: Some(error) }
+        Self { reason, error: Some(error), requests: 0 }
     }
 }

@@ -58,6 +58,7 @@ mod internal;
 pub mod logging;
 mod run;
 mod server;
+mod server_log;
 mod stack;
 
 use axum::Router;
