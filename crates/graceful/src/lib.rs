@@ -105,3 +105,8 @@ pub async fn serve(address: &str, app: Router) -> Result<(), Error> {
     let _ = logging::init(&config);
     Server::new(app).config(config).run().await.map(drop)
 }
+
+/// The README's program compiles.
+#[cfg(doctest)]
+#[doc = include_str!("../../../README.md")]
+pub struct ReadmeDoctests;
