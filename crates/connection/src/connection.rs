@@ -57,7 +57,7 @@ impl<T, S: HttpService> Connection<T, S> {
     /// `place` comes from [`Registry::open`](crate::Registry::open). The header deadline counts from here.
     pub fn new(io: T, place: Place, service: S, settings: Arc<Settings>) -> Self {
         let shared = Arc::clone(place.shared());
-        let service = Tracked::new(service, Arc::clone(&shared), Arc::clone(&settings));
+        let service = Tracked::new(service, Arc::clone(&shared), place.upgrades(), Arc::clone(&settings));
         let now = Instant::now();
         if let Some(max) = settings.max_requests {
             shared.requests.set_max(jitter::around(max).max(1));
@@ -97,7 +97,7 @@ where
                     *this.closing = Some(CloseReason::Drained);
                     *this.settle = Some(Instant::now() + SETTLE);
                 }
-                Signal::Drain | Signal::None => {}
+                Signal::Drain | Signal::Retire | Signal::None => {}
             }
 
             let was_http2 = this.shared.is_http2();

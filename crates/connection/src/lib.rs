@@ -64,6 +64,7 @@ mod service;
 mod settings;
 mod shared;
 mod state;
+mod upgrades;
 
 pub use self::connection::Connection;
 pub use self::control::ConnectionControl;

@@ -15,6 +15,7 @@ use tokio::{sync::Notify, time::Instant};
 use crate::{
     CloseReason, ConnectionState, Observer,
     shared::{Live, Shared, Signal},
+    upgrades::Upgrades,
 };
 
 /// Every connection from accept to close, upgraded sockets included.
@@ -32,6 +33,7 @@ struct Inner {
     /// Told when the last connection is gone.
     empty: Notify,
     observer: Option<Arc<dyn Observer>>,
+    upgrades: Upgrades,
     opened: AtomicU64,
     /// By [`CloseReason`].
     closed: [AtomicU64; CloseReason::ALL.len()],
@@ -192,6 +194,14 @@ impl Registry {
         open
     }
 
+    /// Lets every connection, also those opened later, end with its next answer: HTTP/1 answers carry
+    /// `Connection: close` from now on. Nothing is closed for it, and new connections are served as before.
+    ///
+    /// For the time in which a load balancer finds out that it should look elsewhere.
+    pub fn retire(&self) {
+        self.inner.signal(Signal::Retire);
+    }
+
     /// Asks every connection, also those opened later, to end when what is in flight is answered.
     ///
     /// HTTP/1 answers carry `Connection: close` from now on, HTTP/2 connections send GOAWAY, idle ones close after a
@@ -261,8 +271,12 @@ pub struct Place {
 }
 
 impl Place {
-    pub(crate) fn shared(&self) -> &Arc<Shared> {
+    pub(crate) const fn shared(&self) -> &Arc<Shared> {
         &self.shared
+    }
+
+    pub(crate) fn upgrades(&self) -> Upgrades {
+        self.registry.upgrades.clone()
     }
 }
 

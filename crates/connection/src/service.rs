@@ -13,7 +13,7 @@ use bytes::Bytes;
 use graceful_answer::{Answer, AnswerBody, PlainText};
 use http::{
     HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Version,
-    header::{CONNECTION, CONTENT_TYPE},
+    header::{CONNECTION, CONTENT_TYPE, UPGRADE},
 };
 use http_body::Body;
 use hyper::body::Incoming;
@@ -25,6 +25,7 @@ use crate::{
     BoxError, ConnectionControl, RequestBody, ResponseBody, Settings,
     executor::stream,
     shared::{Live, Shared},
+    upgrades::{UpgradePlace, Upgrades},
 };
 
 /// What a connection calls: a name for every tower service that takes a [`RequestBody`] and answers in [`Bytes`].
@@ -61,13 +62,33 @@ pub(crate) struct Tracked<S> {
     /// protocol can be taken apart whatever `S` is.
     service: Box<RefCell<S>>,
     shared: Arc<Shared>,
+    upgrades: Upgrades,
     settings: Arc<Settings>,
 }
 
 impl<S> Tracked<S> {
-    pub(crate) fn new(service: S, shared: Arc<Shared>, settings: Arc<Settings>) -> Self {
-        Self { service: Box::new(RefCell::new(service)), shared, settings }
+    pub(crate) fn new(service: S, shared: Arc<Shared>, upgrades: Upgrades, settings: Arc<Settings>) -> Self {
+        Self { service: Box::new(RefCell::new(service)), shared, upgrades, settings }
     }
+
+    /// Whether the request may be handed to the service; if it asks for an upgrade, with a place for that.
+    fn admit<B>(&self, request: &Request<B>) -> Result<Option<UpgradePlace>, Box<Response<Bytes>>> {
+        let answer = PlainText::new();
+        host::check(request).map_err(|bad_host| Box::new(answer.answer(&bad_host)))?;
+        match self.settings.max_upgraded {
+            Some(max) if wants_upgrade(request) => match self.upgrades.admit(max) {
+                Ok(place) => Ok(Some(place)),
+                Err(too_many) => Err(Box::new(answer.answer(&too_many))),
+            },
+            _ => Ok(None),
+        }
+    }
+}
+
+/// HTTP/2 has no upgrades: its tunnels are streams.
+fn wants_upgrade<B>(request: &Request<B>) -> bool {
+    request.version() == Version::HTTP_11
+        && (request.headers().contains_key(UPGRADE) || request.method() == Method::CONNECT)
 }
 
 impl<S: HttpService> hyper::service::Service<Request<Incoming>> for Tracked<S> {
@@ -86,14 +107,21 @@ impl<S: HttpService> hyper::service::Service<Request<Incoming>> for Tracked<S> {
         } else {
             flags.close = self.shared.socket.take_ambiguous();
         }
-        let bad_host = host::check(&request).err();
+        let admitted = self.admit(&request);
         let mut request =
             request.map(|body| RequestBody::new(body, Arc::clone(&self.shared), guard.number, &self.settings, now));
-        if let Some(bad_host) = bad_host {
-            flags.close = true;
-            let response = Box::new(PlainText::new().answer(&bad_host));
-            return ResponseFuture { state: State::Refused(Some(response)), flags, guard: Some(guard) };
-        }
+        let upgrade = match admitted {
+            Ok(upgrade) => upgrade,
+            Err(response) => {
+                flags.close = true;
+                return ResponseFuture {
+                    state: State::Refused(Some(response)),
+                    flags,
+                    upgrade: None,
+                    guard: Some(guard),
+                };
+            }
+        };
         request.extensions_mut().insert(ConnectionControl::new(Arc::clone(&self.shared), guard.number));
         let mut service = self.service.borrow_mut();
         // Nearly every service is always ready; one that is not gets a clone of its own to wait on, since hyper has no
@@ -103,7 +131,7 @@ impl<S: HttpService> hyper::service::Service<Request<Incoming>> for Tracked<S> {
             Poll::Ready(Err(error)) => State::Failed(Some(error)),
             Poll::Pending => State::Waiting(Box::new((service.clone(), Some(request)))),
         };
-        ResponseFuture { state, flags, guard: Some(guard) }
+        ResponseFuture { state, flags, upgrade, guard: Some(guard) }
     }
 }
 
@@ -141,6 +169,7 @@ pub(crate) struct ResponseFuture<S: HttpService> {
     #[pin]
     state: State<S>,
     flags: Flags,
+    upgrade: Option<UpgradePlace>,
     guard: Option<RequestGuard>,
 }
 
@@ -188,14 +217,14 @@ impl<S: HttpService> Future for ResponseFuture<S> {
         let mut response = ready!(polled)?;
         let guard = this.guard.take();
         if let Some(guard) = &guard {
-            on_head(&mut response, &guard.shared, flags);
+            on_head(&mut response, &guard.shared, flags, this.upgrade.take());
         }
         Poll::Ready(Ok(response.map(|body| ResponseBody::new(body, flags.http2, guard))))
     }
 }
 
 /// What a response's head says about the connection.
-fn on_head<B>(response: &mut Response<B>, shared: &Shared, flags: Flags) {
+fn on_head<B>(response: &mut Response<B>, shared: &Shared, flags: Flags, upgrade: Option<UpgradePlace>) {
     if is_event_stream(response.headers()) {
         // Events have no last byte to wait for; a reader that stops is still cut.
         if flags.http2 {
@@ -209,8 +238,8 @@ fn on_head<B>(response: &mut Response<B>, shared: &Shared, flags: Flags) {
     }
     let accepted = flags.connect && response.status().is_success();
     if accepted || response.status() == StatusCode::SWITCHING_PROTOCOLS {
-        shared.socket.set_upgrading();
-    } else if flags.close || shared.is_close_wanted() {
+        shared.upgrade(upgrade);
+    } else if flags.close || shared.is_last_answer() {
         response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
     }
 }

@@ -48,6 +48,9 @@ pub struct Settings {
     pub max_age: Option<Duration>,
     /// How many requests a connection may carry, give or take a tenth. Default off.
     pub max_requests: Option<u64>,
+    /// How many sockets may be upgraded (WebSockets, tunnels) at once; a request for one more is answered 503. HTTP/2's
+    /// are streams, and count as such. Default off.
+    pub max_upgraded: Option<usize>,
     /// HTTP/2: how many streams a client may have open at once. Default 250 (Go's net/http).
     pub h2_max_streams: u32,
 }
@@ -68,6 +71,7 @@ impl Default for Settings {
             max_headers: 100,
             max_age: None,
             max_requests: None,
+            max_upgraded: None,
             h2_max_streams: 250,
         }
     }

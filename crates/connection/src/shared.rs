@@ -12,7 +12,7 @@ use std::{
     fmt,
     net::SocketAddr,
     sync::{
-        Arc, Mutex, OnceLock, PoisonError,
+        Arc, Mutex, MutexGuard, OnceLock, PoisonError,
         atomic::{
             AtomicU8,
             Ordering::{AcqRel, Acquire, Relaxed},
@@ -28,12 +28,14 @@ pub(crate) use self::{
     requests::{Live, Override, Requests},
     socket::Socket,
 };
-use crate::{CloseReason, ConnectionInfo, ConnectionState, Observer};
+use crate::{CloseReason, ConnectionInfo, ConnectionState, Observer, upgrades::UpgradePlace};
 
 /// What the registry asks of a connection. Only ever raised.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Signal {
     None,
+    /// The next answer is the last; nothing is closed for it.
+    Retire,
     Drain,
     Force,
 }
@@ -44,6 +46,8 @@ pub(crate) struct Shared {
     pub(crate) opened: Instant,
     pub(crate) requests: Requests,
     pub(crate) socket: Socket,
+    /// The socket's place among the upgraded ones, once it is one.
+    upgraded_place: Mutex<Option<UpgradePlace>>,
     observer: Option<Arc<dyn Observer>>,
     state: AtomicU8,
     reason: OnceLock<CloseReason>,
@@ -67,6 +71,7 @@ impl Shared {
             opened: Instant::now(),
             requests: Requests::default(),
             socket: Socket::default(),
+            upgraded_place: Mutex::new(None),
             observer,
             state: AtomicU8::new(ConnectionState::New.to_u8()),
             reason: OnceLock::new(),
@@ -124,9 +129,14 @@ impl Shared {
         self.wake();
     }
 
-    /// Whether the connection is to take no further request.
+    /// Whether the connection itself is to end when what is in flight is answered.
     pub(crate) fn is_close_wanted(&self) -> bool {
-        self.close_wanted.get() || self.requests.is_last() || self.signal() != Signal::None
+        self.close_wanted.get() || self.requests.is_last()
+    }
+
+    /// Whether the answer that goes out now is to be the last.
+    pub(crate) fn is_last_answer(&self) -> bool {
+        self.is_close_wanted() || self.signal() != Signal::None
     }
 
     /// hyper calls the service and hands over the stream's future right after, in one poll of the connection's task.
@@ -164,10 +174,21 @@ impl Shared {
         }
     }
 
+    /// The socket is about to be handed over; its place is given back with the connection's own.
+    pub(crate) fn upgrade(&self, place: Option<UpgradePlace>) {
+        *self.upgraded_place() = place;
+        self.socket.set_upgrading();
+    }
+
+    fn upgraded_place(&self) -> MutexGuard<'_, Option<UpgradePlace>> {
+        self.upgraded_place.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     // The end.
 
     pub(crate) fn close_socket(&self) {
         self.socket.close();
+        drop(self.upgraded_place().take());
         self.set_state(ConnectionState::Closed);
     }
 
@@ -181,7 +202,8 @@ impl Shared {
     pub(crate) fn signal(&self) -> Signal {
         match self.signal.load(Acquire) {
             0 => Signal::None,
-            1 => Signal::Drain,
+            1 => Signal::Retire,
+            2 => Signal::Drain,
             _ => Signal::Force,
         }
     }

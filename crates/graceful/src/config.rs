@@ -76,6 +76,9 @@ pub struct Config {
     /// How many connections one address (IPv6: one /64) may have open; more are closed. Default off.
     #[serde(with = "or_off")]
     pub max_connections_per_ip: Option<usize>,
+    /// How many sockets may be upgraded (WebSockets, tunnels) at once; a request for one more gets 503. Default off.
+    #[serde(with = "or_off")]
+    pub max_upgraded: Option<usize>,
     /// How old a connection may grow, give or take a tenth, before it is closed behind an answer. Default off.
     #[serde(with = "or_off")]
     pub max_connection_age: Option<Duration>,
@@ -128,6 +131,7 @@ impl Default for Config {
             max_body_bytes: None,
             max_connections: Some(10_000),
             max_connections_per_ip: None,
+            max_upgraded: None,
             max_connection_age: None,
             max_connection_requests: None,
             max_in_flight: Some(1024),
@@ -180,6 +184,7 @@ impl Config {
         settings.min_body_rate = min_rate;
         settings.min_write_rate = min_rate;
         settings.idle = self.idle_timeout;
+        settings.max_upgraded = self.max_upgraded;
         settings.max_age = self.max_connection_age;
         settings.max_requests = self.max_connection_requests;
         settings.max_header_bytes = self.max_header_bytes;

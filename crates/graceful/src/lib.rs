@@ -52,6 +52,7 @@
 #![forbid(unsafe_code)]
 
 mod accept;
+mod axum_listener;
 mod config;
 mod error;
 mod internal;
@@ -84,6 +85,7 @@ pub use graceful_shutdown::{HookContext, Phase, Report, Shutdown};
 #[doc(inline)]
 pub use graceful_timeout as timeout;
 
+pub use self::axum_listener::{AxumListener, FromAxum, PeerInfo};
 #[cfg(feature = "clap")]
 pub use self::config::Args;
 pub use self::config::{Config, ConfigError, LogFormat, Preset, RequestIdFormat};

@@ -203,12 +203,14 @@ where
     S: HttpService,
     WithPeer<S>: HttpService,
 {
+    let registry = serve.registry.clone();
     let mut order = None;
     let stop = async {
         shutdown.triggered().await;
         order = Some(Order::now(config.shutdown_timeout));
         if !config.drain_delay.is_zero() {
             tracing::info!(delay = ?config.drain_delay, "not ready any more, still accepting");
+            registry.retire();
             tokio::select! {
                 () = tokio::time::sleep(config.drain_delay) => {}
                 () = shutdown.forced() => {}

@@ -89,6 +89,10 @@ pub struct Args {
     #[arg(long, env = "GRACEFUL_MAX_CONNECTIONS_PER_IP", value_name = "N", allow_hyphen_values = true)]
     pub max_connections_per_ip: Option<OrOff<usize>>,
 
+    /// Upgraded sockets (WebSockets, tunnels) at once; one more gets 503 [default: off]
+    #[arg(long, env = "GRACEFUL_MAX_UPGRADED", value_name = "N", allow_hyphen_values = true)]
+    pub max_upgraded: Option<OrOff<usize>>,
+
     /// How old a connection may grow, give or take a tenth [default: off]
     #[arg(long, env = "GRACEFUL_MAX_CONNECTION_AGE", value_name = "TIME", allow_hyphen_values = true)]
     pub max_connection_age: Option<OrOff<Duration>>,
@@ -164,6 +168,7 @@ impl Args {
             max_body_bytes,
             max_connections,
             max_connections_per_ip,
+            max_upgraded,
             max_connection_age,
             max_connection_requests,
             max_in_flight,
@@ -190,6 +195,7 @@ impl Args {
         set(&mut config.max_body_bytes, max_body_bytes.map(|or_off| or_off.0));
         set(&mut config.max_connections, max_connections.map(|or_off| or_off.0));
         set(&mut config.max_connections_per_ip, max_connections_per_ip.map(|or_off| or_off.0));
+        set(&mut config.max_upgraded, max_upgraded.map(|or_off| or_off.0));
         set(&mut config.max_connection_age, max_connection_age.map(|or_off| or_off.0));
         set(&mut config.max_connection_requests, max_connection_requests.map(|or_off| or_off.0));
         set(&mut config.max_in_flight, max_in_flight.map(|or_off| or_off.0));
