@@ -37,15 +37,6 @@ impl Client {
         Self { stream, buffer: Vec::new() }
     }
 
-    /// A client with a request for `path` in flight, for certain: an answer to the request before it has come, and both
-    /// went out in one piece.
-    pub async fn with_in_flight(address: SocketAddr, path: &str) -> Self {
-        let mut client = Self::connect(address).await;
-        client.send(format!("{}{}", get("/healthz"), get(path))).await;
-        assert_eq!(client.answer().await.status, 200);
-        client
-    }
-
     /// Where it connects from: what the server calls its peer.
     ///
     /// # Panics

@@ -8,7 +8,7 @@ use tokio::{
     time::Instant,
 };
 
-use crate::{Log, within};
+use crate::{Client, Line, Log, within};
 
 /// One of the examples, as a process of its own on ports of its own. It is killed when this is dropped.
 #[derive(Debug)]
@@ -83,6 +83,16 @@ impl Program {
     /// If the system does not know it.
     pub fn is_running(&mut self) -> bool {
         self.child.try_wait().expect("a child of ours").is_none()
+    }
+
+    /// A client whose request is with its handler, for certain: one of `/slow` or `/block`, which say so in the log.
+    pub async fn in_flight(&self, path: &str) -> Client {
+        let mut client = Client::connect(self.address).await;
+        let id = client.address().port().to_string();
+        client.send(format!("GET {path} HTTP/1.1\r\nhost: test\r\nx-request-id: {id}\r\n\r\n")).await;
+        let begun = |line: &Line| line["level"] == "DEBUG" && line.request_id() == Some(&id);
+        self.log.wait_for(&format!("handler of {path}"), 1, begun).await;
+        client
     }
 
     /// Sends it a signal.

@@ -23,5 +23,5 @@ pub(crate) async fn echo(body: Result<Bytes, BytesRejection>) -> Result<Bytes, R
 
 /// Whether it was the server that gave up on the body, and not the client.
 fn took_too_long(error: &(dyn Error + 'static)) -> bool {
-    std::iter::successors(Some(error), |&error| error.source()).any(|error| error.is::<BodyTimeout>())
+    std::iter::successors(Some(error), |&error| error.source()).any(<dyn Error>::is::<BodyTimeout>)
 }

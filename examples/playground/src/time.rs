@@ -23,6 +23,7 @@ impl For {
 /// by the end of a shutdown.
 pub(crate) async fn slow(Query(time): Query<For>) -> String {
     let time = time.duration();
+    tracing::debug!(?time, "waiting");
     tokio::time::sleep(time).await;
     format!("waited {} ms\n", time.as_millis())
 }
@@ -30,6 +31,7 @@ pub(crate) async fn slow(Query(time): Query<For>) -> String {
 /// `/block?ms=`: keeps a thread of the runtime for itself, which a handler must never do, and which nothing can stop.
 pub(crate) async fn block(Query(time): Query<For>) -> String {
     let time = time.duration();
+    tracing::debug!(?time, "blocking");
     // Not tokio's: the blocked thread is the point.
     std::thread::sleep(time);
     format!("blocked for {} ms\n", time.as_millis())

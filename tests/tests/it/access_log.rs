@@ -1,5 +1,7 @@
 //! One access record a request, at its true end, through the whole stack.
 
+use std::collections::HashSet;
+
 use nix::sys::signal::Signal;
 use tests::{Client, Line, Program};
 
@@ -36,7 +38,7 @@ async fn each_end_has_its_outcome() {
     assert!(record["bytes_expected"].is_null(), "nobody knew how long it would be");
 
     // A client that leaves before there is a head …
-    drop(Client::with_in_flight(address, "/slow?ms=600000").await);
+    drop(program.in_flight("/slow?ms=600000").await);
     let record = check(&program, "/slow", 499, "client_gone", Some(0)).await;
     assert!(record["ttfb_ms"].is_null(), "there was no first byte");
 
@@ -50,10 +52,9 @@ async fn each_end_has_its_outcome() {
 
     let ended = program.terminate().await;
     assert_eq!(ended.code, Some(0), "{}", ended.stderr);
-    let mut ids: Vec<_> = ended.log.lines().into_iter().filter(Line::is_access).collect();
-    let records = ids.len();
-    ids.dedup_by(|a, b| a.request_id() == b.request_id());
-    assert_eq!((records, ids.len()), (8, 8), "one record a request, none twice");
+    let records: Vec<_> = ended.log.lines().into_iter().filter(Line::is_access).collect();
+    let ids: HashSet<_> = records.iter().map(Line::request_id).collect();
+    assert_eq!((records.len(), ids.len()), (7, 7), "one record a request, none twice");
 }
 
 async fn check(program: &Program, path: &str, status: u16, outcome: &str, bytes: Option<u64>) -> Line {

@@ -14,8 +14,8 @@ async fn sixty_four_requests_are_answered_in_full_and_the_next_client_is_refused
     let mut program = playground(&[]).await;
     let address = program.address();
     // Ends after all of them, so that the process lives while the next client tries.
-    let mut last = Client::with_in_flight(address, "/slow?ms=3000").await;
-    let mut clients = join_all((0..64).map(|_| Client::with_in_flight(address, "/slow?ms=500"))).await;
+    let mut last = program.in_flight("/slow?ms=3000").await;
+    let mut clients = join_all((0..64).map(|_| program.in_flight("/slow?ms=500"))).await;
     program.signal(Signal::SIGTERM);
 
     within("the listener to close", refused(address)).await;

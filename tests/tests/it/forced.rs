@@ -3,9 +3,9 @@
 use std::time::Duration;
 
 use nix::sys::signal::Signal;
-use tests::{Client, Ended, Program};
+use tests::{Client, Ended};
 
-use crate::{PLAYGROUND, playground};
+use crate::{playground, playground_with};
 
 /// The last word of a thread that is blocked is waited for, and the machine may be busy.
 const GRACE: Duration = Duration::from_secs(3);
@@ -13,7 +13,7 @@ const GRACE: Duration = Duration::from_secs(3);
 #[tokio::test]
 async fn a_handler_that_never_ends_is_cut_at_the_deadline_and_named() {
     let program = playground(&["--shutdown-timeout", "1s", "--handler-timeout", "off"]).await;
-    let mut client = Client::with_in_flight(program.address(), "/slow?ms=600000").await;
+    let mut client = program.in_flight("/slow?ms=600000").await;
     let peer = client.address().to_string();
     program.signal(Signal::SIGTERM);
     let ended = program.ended().await;
@@ -28,7 +28,7 @@ async fn a_handler_that_never_ends_is_cut_at_the_deadline_and_named() {
 #[tokio::test]
 async fn a_handler_that_blocks_its_thread_does_not_keep_the_process() {
     let program = playground(&["--shutdown-timeout", "1s"]).await;
-    let client = Client::with_in_flight(program.address(), "/block?ms=600000").await;
+    let client = program.in_flight("/block?ms=600000").await;
     program.signal(Signal::SIGTERM);
     let ended = program.ended().await;
     check_forced(&ended, "/block", &client.address().to_string(), "at the deadline");
@@ -37,9 +37,8 @@ async fn a_handler_that_blocks_its_thread_does_not_keep_the_process() {
 
 #[tokio::test]
 async fn handlers_that_block_every_thread_do_not_keep_the_process() {
-    let args = ["--shutdown-timeout", "1s"];
-    let program = Program::start_with(PLAYGROUND, &args, &[("TOKIO_WORKER_THREADS", "1")]).await;
-    let _client = Client::with_in_flight(program.address(), "/block?ms=600000").await;
+    let program = playground_with(&["--shutdown-timeout", "1s"], &[("TOKIO_WORKER_THREADS", "1")]).await;
+    let _client = program.in_flight("/block?ms=600000").await;
     program.signal(Signal::SIGTERM);
     let ended = program.ended().await;
     assert_eq!(ended.code, Some(3), "{}", ended.stderr);
@@ -50,7 +49,7 @@ async fn handlers_that_block_every_thread_do_not_keep_the_process() {
 async fn a_second_signal_forces_at_once() {
     for (first, second) in [(Signal::SIGTERM, Signal::SIGTERM), (Signal::SIGTERM, Signal::SIGINT)] {
         let program = playground(&["--shutdown-timeout", "10m"]).await;
-        let client = Client::with_in_flight(program.address(), "/slow?ms=600000").await;
+        let client = program.in_flight("/slow?ms=600000").await;
         program.signal(first);
         program.log().message("shutdown signal").await;
         program.signal(second);

@@ -37,7 +37,7 @@ async fn during_the_delay_it_is_not_ready_and_still_takes_new_clients() {
 #[tokio::test]
 async fn it_answers_to_the_end_of_the_drain() {
     let program = playground(&[]).await;
-    let mut slow = Client::with_in_flight(program.address(), "/slow?ms=2000").await;
+    let mut slow = program.in_flight("/slow?ms=2000").await;
     program.signal(Signal::SIGTERM);
     program.log().message("shutdown signal").await;
     let mut internal = Client::connect(program.debug_address()).await;

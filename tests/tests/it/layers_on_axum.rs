@@ -78,6 +78,7 @@ async fn the_access_log_sees_what_recovery_and_timeout_answer() {
 
 #[tokio::test]
 async fn panics_timeouts_and_clients_that_leave_give_their_places_back() {
+    let (_log, _guard) = Log::of_this_thread();
     let limit = ConcurrencyLimitLayer::new(1).max_queue(0);
     let handle = limit.limit();
     let app = routes().layer(TimeoutLayer::new(Duration::from_millis(100))).layer(limit).layer(RecoveryLayer::new());

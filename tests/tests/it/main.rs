@@ -20,7 +20,13 @@ mod websocket;
 use tests::Program;
 
 async fn playground(args: &[&str]) -> Program {
-    Program::start(PLAYGROUND, args).await
+    playground_with(args, &[]).await
+}
+
+/// With an environment. Its own lines are there from `debug` on: they say when a handler has begun.
+async fn playground_with(args: &[&str], env: &[(&str, &str)]) -> Program {
+    let args = [&["--log-level", "info,tested_playground=debug"], args].concat();
+    Program::start_with(PLAYGROUND, &args, env).await
 }
 
 async fn production(args: &[&str]) -> Program {

@@ -119,7 +119,7 @@ impl Drop for Inside {
 #[tokio::test]
 async fn a_client_that_is_still_uploading_reads_its_503() {
     let program = playground(&["--max-in-flight", "1", "--max-queue", "0"]).await;
-    let holder = Client::with_in_flight(program.address(), "/slow?ms=600000").await;
+    let holder = program.in_flight("/slow?ms=600000").await;
     let piece = [b'x'; 64 << 10];
     for megabytes in [0, 1, 5, 20, 100] {
         for chunked in [false, true] {
