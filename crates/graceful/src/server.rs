@@ -158,7 +158,7 @@ impl BoundServer {
             debug_address = internal.as_ref().and_then(|i| i.get_ref().local_addr().ok()).map(tracing::field::display),
             "listening"
         );
-        let registry = Registry::new();
+        let registry = Registry::builder().context(shutdown.clone()).build();
         let _cut = ForceOnDrop(registry.clone());
         let log = ServerLog::default();
         let serve = Serve {
