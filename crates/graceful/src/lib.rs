@@ -63,6 +63,7 @@ mod run;
 mod server;
 mod server_log;
 mod stack;
+mod systemd;
 
 use axum::Router;
 

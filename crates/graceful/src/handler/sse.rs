@@ -88,7 +88,7 @@ mod tests {
         let shutdown = Shutdown::new();
         let mut events = Box::pin(until_shutdown(endless(), &shutdown, Duration::from_secs(2)));
         for _ in 0..3 {
-            events.next().await.expect("not over").expect("infallible");
+            let _event = events.next().await.expect("not over").expect("infallible");
         }
         shutdown.trigger();
         let body = Sse::new(events).into_response().into_body().collect().await.expect("it ends").to_bytes();
