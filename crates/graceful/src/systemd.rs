@@ -1,4 +1,4 @@
-//! What systemd is told (sd_notify(3)); nothing happens where it does not ask, which it does by `NOTIFY_SOCKET`.
+//! What systemd is told (`sd_notify(3)`); nothing happens where it does not ask, which it does by `NOTIFY_SOCKET`.
 
 use std::{convert::Infallible, time::Duration};
 
@@ -21,7 +21,7 @@ pub(crate) fn stopping() {
 /// have run, so it is silent if every worker is.
 pub(crate) async fn watchdog() -> Infallible {
     let Some(every) = sd_notify::watchdog_enabled() else { return std::future::pending().await };
-    // Half of what is asked for, as sd_watchdog_enabled(3) advises.
+    // Half of what is asked for, as `sd_watchdog_enabled(3)` advises.
     let mut ticks = interval((every / 2).max(Duration::from_millis(1)));
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
