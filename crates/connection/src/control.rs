@@ -1,4 +1,4 @@
-use std::{net::SocketAddr, sync::Arc, time::Duration};
+use std::{any::Any, net::SocketAddr, sync::Arc, time::Duration};
 
 use tokio::time::Instant;
 
@@ -55,6 +55,12 @@ impl ConnectionControl {
     /// Closes the connection when what is in flight on it is answered: `Connection: close`, or GOAWAY.
     pub fn close(&self) {
         self.shared.want_close();
+    }
+
+    /// What the server lets its handlers look up: see [`RegistryBuilder::context`](crate::RegistryBuilder::context).
+    #[must_use]
+    pub fn context<T: Any>(&self) -> Option<&T> {
+        self.shared.context.as_deref()?.downcast_ref()
     }
 
     /// What is known of the connection.

@@ -69,7 +69,7 @@ mod upgrades;
 pub use self::connection::Connection;
 pub use self::control::ConnectionControl;
 pub use self::observer::{ConnectionInfo, Observer};
-pub use self::registry::{Gauges, Open, OpenRequest, Place, Registry};
+pub use self::registry::{Gauges, Open, OpenRequest, Place, Registry, RegistryBuilder};
 pub use self::request_body::{BodyTimeout, RequestBody};
 pub use self::response_body::ResponseBody;
 pub use self::service::HttpService;

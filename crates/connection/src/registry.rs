@@ -1,4 +1,5 @@
 use std::{
+    any::Any,
     collections::HashMap,
     fmt,
     net::SocketAddr,
@@ -33,6 +34,7 @@ struct Inner {
     /// Told when the last connection is gone.
     empty: Notify,
     observer: Option<Arc<dyn Observer>>,
+    context: Option<Arc<dyn Any + Send + Sync>>,
     upgrades: Upgrades,
     opened: AtomicU64,
     /// By [`CloseReason`].
@@ -105,10 +107,9 @@ impl Registry {
         Self::default()
     }
 
-    /// An empty registry whose connections tell `observer` of every change of their state.
-    #[must_use]
-    pub fn with_observer(observer: impl Observer) -> Self {
-        Self { inner: Arc::new(Inner { observer: Some(Arc::new(observer)), ..Inner::default() }) }
+    /// An empty registry with an observer, or with something that handlers can look up.
+    pub fn builder() -> RegistryBuilder {
+        RegistryBuilder::default()
     }
 
     /// Registers an accepted socket, before anything is read from it, so that a shutdown knows it from the start.
@@ -118,7 +119,7 @@ impl Registry {
     pub fn open(&self, peer: Option<SocketAddr>) -> Place {
         let id = self.inner.opened.fetch_add(1, Relaxed) + 1;
         // Made before the lock is taken: it tells the observer, which is foreign code.
-        let shared = Arc::new(Shared::new(id, peer, self.inner.observer.clone()));
+        let shared = Arc::new(Shared::new(id, peer, self.inner.observer.clone(), self.inner.context.clone()));
         let mut table = self.inner.lock();
         if let Some(signal) = table.signal {
             shared.raise(signal);
@@ -257,6 +258,46 @@ impl Inner {
         for shared in connections {
             shared.raise(signal);
         }
+    }
+}
+
+/// Makes a [`Registry`].
+#[derive(Default)]
+#[must_use = "it does nothing until it builds"]
+pub struct RegistryBuilder {
+    observer: Option<Arc<dyn Observer>>,
+    context: Option<Arc<dyn Any + Send + Sync>>,
+}
+
+impl RegistryBuilder {
+    /// Its connections tell `observer` of every change of their state.
+    pub fn observer(mut self, observer: impl Observer) -> Self {
+        self.observer = Some(Arc::new(observer));
+        self
+    }
+
+    /// Its connections' handlers find `context` by
+    /// [`ConnectionControl::context`](crate::ConnectionControl::context): something of the server's, at no cost a request.
+    pub fn context<T: Any + Send + Sync>(mut self, context: T) -> Self {
+        self.context = Some(Arc::new(context));
+        self
+    }
+
+    /// The registry, empty.
+    #[must_use]
+    pub fn build(self) -> Registry {
+        let Self { observer, context } = self;
+        Registry { inner: Arc::new(Inner { observer, context, ..Inner::default() }) }
+    }
+}
+
+impl fmt::Debug for RegistryBuilder {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { observer, context } = self;
+        f.debug_struct("RegistryBuilder")
+            .field("observer", &observer.is_some())
+            .field("context", &context.is_some())
+            .finish()
     }
 }
 

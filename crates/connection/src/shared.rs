@@ -9,6 +9,7 @@ mod requests;
 mod socket;
 
 use std::{
+    any::Any,
     fmt,
     net::SocketAddr,
     sync::{
@@ -49,6 +50,8 @@ pub(crate) struct Shared {
     /// The socket's place among the upgraded ones, once it is one.
     upgraded_place: Mutex<Option<UpgradePlace>>,
     observer: Option<Arc<dyn Observer>>,
+    /// What the server lets handlers look up.
+    pub(crate) context: Option<Arc<dyn Any + Send + Sync>>,
     state: AtomicU8,
     reason: OnceLock<CloseReason>,
     http2: Flag,
@@ -64,7 +67,12 @@ pub(crate) struct Shared {
 }
 
 impl Shared {
-    pub(crate) fn new(id: u64, peer: Option<SocketAddr>, observer: Option<Arc<dyn Observer>>) -> Self {
+    pub(crate) fn new(
+        id: u64,
+        peer: Option<SocketAddr>,
+        observer: Option<Arc<dyn Observer>>,
+        context: Option<Arc<dyn Any + Send + Sync>>,
+    ) -> Self {
         let shared = Self {
             id,
             peer,
@@ -73,6 +81,7 @@ impl Shared {
             socket: Socket::default(),
             upgraded_place: Mutex::new(None),
             observer,
+            context,
             state: AtomicU8::new(ConnectionState::New.to_u8()),
             reason: OnceLock::new(),
             http2: Flag::default(),

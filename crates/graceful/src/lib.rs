@@ -49,18 +49,21 @@
 //! # Crate features
 //!
 //! - `clap`: [`Args`](crate::Args), the command line of a server.
+//! - `ws`: [`handler::ws`], WebSockets that end with the server.
 #![forbid(unsafe_code)]
 
 mod accept;
 mod axum_listener;
 mod config;
 mod error;
+pub mod handler;
 mod internal;
 pub mod logging;
 mod run;
 mod server;
 mod server_log;
 mod stack;
+mod systemd;
 
 use axum::Router;
 
@@ -90,6 +93,8 @@ pub use self::axum_listener::{AxumListener, FromAxum, PeerInfo};
 pub use self::config::Args;
 pub use self::config::{Config, ConfigError, LogFormat, Preset, RequestIdFormat};
 pub use self::error::Error;
+#[doc(inline)]
+pub use self::handler::ShutdownSignal;
 pub use self::run::main;
 pub use self::server::{BoundServer, Server};
 

@@ -16,6 +16,7 @@ use crate::{
     internal,
     server_log::ServerLog,
     stack::{WithPeer, stack},
+    systemd,
 };
 
 /// A production server around a router.
@@ -158,7 +159,8 @@ impl BoundServer {
             debug_address = internal.as_ref().and_then(|i| i.get_ref().local_addr().ok()).map(tracing::field::display),
             "listening"
         );
-        let registry = Registry::new();
+        systemd::ready();
+        let registry = Registry::builder().context(shutdown.clone()).build();
         let _cut = ForceOnDrop(registry.clone());
         let log = ServerLog::default();
         let serve = Serve {
@@ -169,13 +171,17 @@ impl BoundServer {
         };
         let served = async {
             let order = serve_public(public, serve, &config, &shutdown).await;
-            drain::drain(&shutdown, &registry, order).await
+            tokio::select! {
+                report = drain::drain(&shutdown, &registry, order) => report,
+                never = systemd::extend(order.deadline()) => match never {},
+            }
         };
         let internal = serve_internal(internal, &shutdown);
         let report = tokio::select! {
             report = served => report,
             never = internal => match never {},
             never = log.tell_noise() => match never {},
+            never = systemd::watchdog() => match never {},
             never = signals.watch(&shutdown) => match never {},
         };
         log.flush();
@@ -208,6 +214,7 @@ where
     let stop = async {
         shutdown.triggered().await;
         order = Some(Order::now(config.shutdown_timeout));
+        systemd::stopping();
         if !config.drain_delay.is_zero() {
             tracing::info!(delay = ?config.drain_delay, "not ready any more, still accepting");
             registry.retire();

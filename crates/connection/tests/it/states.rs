@@ -12,14 +12,14 @@ type Seen = Arc<Mutex<Vec<String>>>;
 fn observed() -> (Client, Seen) {
     let seen = Seen::default();
     let sink = Arc::clone(&seen);
-    let registry = Registry::with_observer(move |connection: &ConnectionInfo<'_>, state: ConnectionState| {
+    let observer = move |connection: &ConnectionInfo<'_>, state: ConnectionState| {
         let mut word = state.to_string();
         if let Some(reason) = connection.close_reason().filter(|_| state == ConnectionState::Closed) {
             word = format!("{word} {reason}");
         }
         sink.lock().expect("no panic").push(word);
-    });
-    (connect_to(registry, settings()), seen)
+    };
+    (connect_to(Registry::builder().observer(observer).build(), settings()), seen)
 }
 
 async fn states(requests: &str) -> String {

@@ -21,6 +21,10 @@ impl Order {
     pub(super) fn now(total: Duration) -> Self {
         Self { at: Instant::now(), budget: Budget::new(total) }
     }
+
+    pub(super) const fn deadline(self) -> Instant {
+        self.budget.deadline()
+    }
 }
 
 /// Lets the connections finish, then runs the hooks, all within the budget; what is late is closed by force.
