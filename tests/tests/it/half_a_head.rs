@@ -27,11 +27,32 @@ async fn it_gets_408_at_the_limit_of_the_whole_head() {
     assert!(begin.elapsed() >= Duration::from_millis(500), "not before: {:?}", begin.elapsed());
     assert!(answer.starts_with("HTTP/1.1 408 ") && answer.contains("connection: close"), "{answer}");
 
+    // What never became a request is added up: a scanner must not fill the log.
+    let ended = program.terminate().await;
+    assert_eq!(ended.code, Some(0));
+    let line = ended.log.wait_for("sum", 1, |line| line["kind"] == "noise").await.swap_remove(0);
+    assert_eq!((&line["target"], &line["source"]), (&"graceful::server".into(), &"http".into()));
+    assert_eq!((&line["count"], &line["kinds"]), (&1.into(), &"header_timeout=1".into()));
+}
+
+#[tokio::test]
+async fn half_of_a_later_head_gets_408_and_a_line_of_its_own() {
+    let program = playground(&["--read-header-timeout", "300ms"]).await;
+    let mut client = Client::connect(program.address()).await;
+    assert_eq!(client.get("/healthz").await.status, 200);
+    client.send(HALF).await;
+    let answer = client.rest().await.expect("a plain end");
+    assert!(answer.starts_with("HTTP/1.1 408 "), "{answer}");
+
     let line = program.log().message("connection closed at a limit").await;
-    assert_eq!(line["target"], "graceful::server");
-    assert_eq!(line["kind"], "header_timeout");
-    assert_eq!(line["source"], "http");
-    assert_eq!(line["peer"], client.address().to_string());
+    for (field, value) in [
+        ("target", "graceful::server"),
+        ("kind", "header_timeout"),
+        ("source", "http"),
+        ("peer", client.address().to_string().as_str()),
+    ] {
+        assert_eq!(line[field], value, "{field}");
+    }
     assert_eq!(program.terminate().await.code, Some(0));
 }
 

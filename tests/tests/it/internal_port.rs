@@ -28,7 +28,7 @@ async fn during_the_delay_it_is_not_ready_and_still_takes_new_clients() {
     assert_eq!(internal.get("/livez").await.status, 200, "but do not kill it");
     let answer = Client::connect(program.address()).await.get("/api/work").await;
     assert_eq!((answer.status, answer.body.as_str()), (200, r#"{"ok":true}"#), "who comes is served");
-    assert_eq!(answer.header("connection"), None, "and need not go yet");
+    assert_eq!(answer.header("connection"), Some("close"), "and told to come by another way next time");
 
     let ended = program.ended().await;
     assert_eq!(ended.code, Some(0), "{}", ended.stderr);
