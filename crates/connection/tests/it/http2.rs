@@ -216,3 +216,31 @@ async fn a_connection_carries_as_many_requests_as_it_may() {
     assert_eq!(client.server.await.expect("no panic").reason, CloseReason::Retired);
     assert!(get(&client.send, "/").await.is_err(), "GOAWAY");
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_tunnel_over_a_stream_is_work_and_lives_as_long_as_it_likes() {
+    let client = handshake(connect()).await;
+    let mut send = client.send.clone().ready().await.expect("open");
+    while !send.is_extended_connect_protocol_enabled() {
+        tokio::time::sleep(SECOND / 10).await;
+    }
+    let request = Request::connect("http://x/ws")
+        .extension(h2::ext::Protocol::from_static("websocket"))
+        .body(())
+        .expect("a request");
+    let (response, mut stream) = send.send_request(request, false).expect("open");
+    let mut echo = response.await.expect("an answer").into_body();
+    for _ in 0..3 {
+        // Longer than any limit: idle, body and write.
+        tokio::time::sleep(1000 * SECOND).await;
+        stream.send_data(Bytes::from_static(b"ping"), false).expect("open");
+        assert_eq!(echo.data().await.expect("an echo").expect("open"), "ping");
+    }
+    assert_eq!(client.registry.gauges().requests, 1, "it counts as work");
+    stream.send_data(Bytes::new(), true).expect("open");
+    assert!(echo.data().await.is_none_or(|end| end.is_ok_and(|data| data.is_empty())), "and ends with both sides");
+    while client.registry.gauges().requests > 0 {
+        tokio::time::sleep(SECOND / 10).await;
+    }
+    assert_eq!(client.registry.gauges().idle, 1);
+}
