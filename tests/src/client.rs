@@ -37,6 +37,17 @@ impl Client {
         Self { stream, buffer: Vec::new() }
     }
 
+    /// Takes over a connected socket of std's.
+    ///
+    /// # Panics
+    ///
+    /// Outside of a runtime.
+    #[must_use]
+    pub fn from_std(stream: std::net::TcpStream) -> Self {
+        stream.set_nonblocking(true).expect("any socket can do that");
+        Self { stream: TcpStream::from_std(stream).expect("in a runtime"), buffer: Vec::new() }
+    }
+
     /// Where it connects from: what the server calls its peer.
     ///
     /// # Panics
