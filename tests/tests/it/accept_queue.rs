@@ -24,13 +24,24 @@ async fn lost(clients: &mut [Client]) -> [usize; 2] {
     lost
 }
 
-/// Server and clients share one thread, so that the server learns of nothing before all of it has happened, and of the
-/// order to end first.
 #[tokio::test]
 async fn who_waits_in_the_kernel_at_the_order_to_end_is_served() {
+    check(None).await;
+}
+
+/// Those in the queue are there because the limit is reached; the idle connections that leave make room for them.
+#[tokio::test]
+async fn who_waits_for_a_place_at_the_order_to_end_is_served() {
+    check(Some(EACH)).await;
+}
+
+/// Server and clients share one thread, so that the server learns of nothing before all of it has happened, and of the
+/// order to end first.
+async fn check(max_connections: Option<usize>) {
     let mut config = Config::default();
     config.listen = "127.0.0.1:0".to_owned();
     config.debug_listen = None;
+    config.max_connections = max_connections;
     let router = Router::new().route("/healthz", get(async || "ok\n"));
     let bound = Server::new(router).config(config).bind().await.expect("a free port");
     let (address, shutdown) = (bound.local_addr().expect("an address"), bound.shutdown());
