@@ -19,8 +19,11 @@ pub(crate) struct Texts {
 
 /// The key of a field.
 pub(crate) struct Key {
-    /// `,"key":`.
-    pub(crate) text: Box<[u8]>,
+    /// `,"key":`, if it fits.
+    short: [u8; SHORT],
+    length: usize,
+    /// Else it is here.
+    long: Box<[u8]>,
     /// Two keys with different bits (0 to 63) are different keys.
     pub(crate) bit: u8,
     /// Whether an earlier field of the same callsite has the same key.
@@ -40,6 +43,39 @@ impl Cache {
     }
 }
 
+impl Key {
+    fn new(text: &[u8], again: bool) -> Self {
+        let mut short = [0; SHORT];
+        let fits = text.len() <= SHORT;
+        if fits {
+            short[..text.len()].copy_from_slice(text);
+        }
+        let long = if fits { [].into() } else { text.into() };
+        Self { short, length: text.len(), long, bit: bit(text), again }
+    }
+
+    /// `,"key":`.
+    fn text(&self) -> &[u8] {
+        if self.length <= SHORT { &self.short[..self.length] } else { &self.long }
+    }
+
+    /// Appends `,"key":` and says how long that is.
+    pub(crate) fn write(&self, out: &mut Vec<u8>) -> usize {
+        if self.length <= SHORT {
+            // Of a length that is known to the compiler, a copy is two moves; of another it is a call.
+            let length = out.len() + self.length;
+            out.extend_from_slice(&self.short);
+            out.truncate(length);
+        } else {
+            out.extend_from_slice(&self.long);
+        }
+        self.length
+    }
+}
+
+/// Most keys have less than 28 bytes.
+const SHORT: usize = 32;
+
 impl Texts {
     #[cold]
     fn new(metadata: &Metadata<'_>) -> Self {
@@ -54,9 +90,8 @@ impl Texts {
             let mut text = b",\"".to_vec();
             escape(key(field.name(), metadata.is_span()), &mut text);
             text.extend_from_slice(b"\":");
-            let bit = bit(&text);
-            let again = keys.iter().any(|key| *key.text == *text);
-            keys.push(Key { text: text.into(), bit, again });
+            let again = keys.iter().any(|key| key.text() == text);
+            keys.push(Key::new(&text, again));
         }
         Self { head: head.into(), keys: keys.into() }
     }

@@ -42,7 +42,7 @@ impl Line {
         if self.bits & span.bits == 0 {
             let base = self.text.len();
             self.text.extend_from_slice(&span.text);
-            self.fields.extend(span.fields.iter().map(|place| place.moved_by(base)));
+            self.fields.extend(span.fields.iter().map(|place| place.moved_to(place.start + base)));
             self.bits |= span.bits;
             return;
         }
@@ -76,9 +76,9 @@ impl Line {
     /// Writes a field. A key that is there already makes room: what was recorded last counts.
     fn field(&mut self, key: &Key, value: impl FnOnce(&mut Vec<u8>)) {
         let start = self.text.len();
-        self.text.extend_from_slice(&key.text);
+        let key_end = start + key.write(&mut self.text);
         value(&mut self.text);
-        let mut place = Place::new(start, key, self.text.len());
+        let mut place = Place { start, key_end, end: self.text.len(), bit: key.bit };
         if key.again
             && let Some(earlier) = self.find(place.bit, place.key(&self.text))
         {
@@ -104,9 +104,9 @@ impl Line {
     fn remove(&mut self, index: usize) -> usize {
         let place = self.fields.remove(index);
         let length = place.all(&self.text).len();
-        self.text.drain(place.start as usize..place.start as usize + length);
+        self.text.drain(place.start..place.start + length);
         for later in &mut self.fields[index..] {
-            *later = later.moved_to(later.start as usize - length);
+            *later = later.moved_to(later.start - length);
         }
         length
     }
@@ -152,45 +152,28 @@ impl SpanFields {
 }
 
 /// Where `,"key":value` stands in a text.
-///
-/// Offsets that do not fit in 32 bits are cut to the greatest. The writer's buffer holds no line of 4 GiB, so that a
-/// wrong place is never seen; it must not panic either.
 #[derive(Clone, Copy)]
 struct Place {
-    start: u32,
-    key_end: u32,
-    end: u32,
+    start: usize,
+    key_end: usize,
+    end: usize,
     /// As of its [`Key`].
     bit: u8,
 }
 
 impl Place {
-    fn new(start: usize, key: &Key, end: usize) -> Self {
-        Self { start: offset(start), key_end: offset(start + key.text.len()), end: offset(end), bit: key.bit }
-    }
-
     /// `,"key":`.
     fn key<'a>(&self, text: &'a [u8]) -> &'a [u8] {
-        text.get(self.start as usize..self.key_end as usize).unwrap_or_default()
+        &text[self.start..self.key_end]
     }
 
     fn all<'a>(&self, text: &'a [u8]) -> &'a [u8] {
-        text.get(self.start as usize..self.end as usize).unwrap_or_default()
+        &text[self.start..self.end]
     }
 
-    fn moved_by(self, base: usize) -> Self {
-        self.moved_to(self.start as usize + base)
+    const fn moved_to(self, start: usize) -> Self {
+        Self { start, key_end: start + self.key_end - self.start, end: start + self.end - self.start, bit: self.bit }
     }
-
-    fn moved_to(self, start: usize) -> Self {
-        let start = offset(start);
-        let at = |old: u32| start.saturating_add(old - self.start);
-        Self { start, key_end: at(self.key_end), end: at(self.end), bit: self.bit }
-    }
-}
-
-fn offset(at: usize) -> u32 {
-    u32::try_from(at).unwrap_or(u32::MAX)
 }
 
 /// Writes the fields of an event or of a span into a line.
