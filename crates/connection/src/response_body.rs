@@ -14,13 +14,17 @@ use crate::{executor::stream, service::RequestGuard};
 /// one, ends the stream's task: what is queued then escapes every deadline of the stream. Small pieces bound that.
 const H2_PIECE: usize = 16 << 10;
 
+/// HTTP/1: hyper buffers a chunk whole, however big, and lets go of the body: the request would be over, its place free
+/// and its record written while nothing of it has gone out. In pieces, hyper asks for the next when there is room.
+const H1_PIECE: usize = 64 << 10;
+
 /// The body of a response on its way out; it ends the request when it ends.
 #[pin_project]
 #[derive(Debug)]
 pub struct ResponseBody<B> {
     #[pin]
     body: AnswerBody<B>,
-    /// HTTP/2: the rest of a chunk that was cut into pieces.
+    /// The rest of a chunk that was cut into pieces.
     rest: Bytes,
     http2: bool,
     guard: Option<RequestGuard>,
@@ -38,25 +42,28 @@ impl<B: Body<Data = Bytes>> Body for ResponseBody<B> {
 
     fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, B::Error>>> {
         let this = self.project();
+        let piece = if *this.http2 { H2_PIECE } else { H1_PIECE };
         if !this.rest.is_empty() {
-            let n = this.rest.len().min(H2_PIECE);
-            stream::note_sent(n);
+            let n = this.rest.len().min(piece);
+            if *this.http2 {
+                stream::note_sent(n);
+            }
             return Poll::Ready(Some(Ok(Frame::data(this.rest.split_to(n)))));
         }
         let mut polled = this.body.poll_frame(cx);
-        if *this.http2 {
-            match &mut polled {
-                Poll::Pending => stream::note_application_waits(),
-                Poll::Ready(Some(Ok(frame))) => {
-                    if let Some(data) = frame.data_mut() {
-                        if data.len() > H2_PIECE {
-                            *this.rest = data.split_off(H2_PIECE);
-                        }
+        match &mut polled {
+            Poll::Pending if *this.http2 => stream::note_application_waits(),
+            Poll::Ready(Some(Ok(frame))) => {
+                if let Some(data) = frame.data_mut() {
+                    if data.len() > piece {
+                        *this.rest = data.split_off(piece);
+                    }
+                    if *this.http2 {
                         stream::note_sent(data.len());
                     }
                 }
-                Poll::Ready(_) => {}
             }
+            Poll::Pending | Poll::Ready(_) => {}
         }
         polled
     }
@@ -85,9 +92,9 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn a_big_chunk_goes_out_in_pieces_on_http2_only() {
-        for (http2, pieces) in [(true, 4), (false, 1)] {
-            let chunk = Bytes::from(vec![b'x'; 3 * H2_PIECE + 1]);
+    async fn a_big_chunk_goes_out_in_pieces() {
+        for (http2, pieces) in [(true, 13), (false, 4)] {
+            let chunk = Bytes::from(vec![b'x'; 3 * H1_PIECE + 1]);
             let mut body = ResponseBody::new(AnswerBody::inner(Full::new(chunk.clone())), http2, None);
             let mut sum = Vec::new();
             let mut frames = 0;

@@ -8,7 +8,7 @@ use tokio::time::{Instant, sleep_until, timeout};
 
 /// How long a connection that was told to end by force may take for it: it only has to be polled once more. One whose
 /// thread is blocked is left behind.
-const FORCED: Duration = Duration::from_secs(1);
+const FORCED: Duration = Duration::from_millis(500);
 
 /// When the order to end was given, and how much time there is from then on.
 #[derive(Clone, Copy, Debug)]
@@ -27,7 +27,7 @@ impl Order {
     }
 }
 
-/// Lets the connections finish, then runs the hooks, all within the budget; what is late is closed by force.
+/// Lets the connections, which were told to drain, finish, then runs the hooks, all within the budget; what is late is closed by force.
 pub(super) async fn drain(shutdown: &Shutdown, registry: &Registry, order: Order) -> Report {
     let mut report = Report::new(shutdown.cause().cloned());
     report.push(connections(shutdown, registry, order).await);
@@ -42,7 +42,6 @@ pub(super) async fn drain(shutdown: &Shutdown, registry: &Registry, order: Order
 
 async fn connections(shutdown: &Shutdown, registry: &Registry, order: Order) -> Step {
     let open = registry.len();
-    registry.drain();
     let why = tokio::select! {
         biased;
         () = registry.closed() => None,
