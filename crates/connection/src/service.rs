@@ -103,7 +103,8 @@ impl<S: HttpService> hyper::service::Service<Request<Incoming>> for Tracked<S> {
         let live = Live::new(request.method().clone(), request.uri().clone(), now);
         let shared = &self.entry.shared;
         let guard = RequestGuard::new(&self.entry, live);
-        let mut flags = Flags { http2, connect: request.method() == Method::CONNECT, close: false };
+        let mut flags =
+            Flags { version: request.version(), connect: request.method() == Method::CONNECT, close: false };
         if http2 {
             shared.announce_stream();
         } else {
@@ -140,10 +141,16 @@ impl<S: HttpService> hyper::service::Service<Request<Incoming>> for Tracked<S> {
 /// What is known of a request when its response is there.
 #[derive(Clone, Copy, Debug)]
 struct Flags {
-    http2: bool,
+    version: Version,
     connect: bool,
     /// It must be the last one of its connection.
     close: bool,
+}
+
+impl Flags {
+    fn is_http2(self) -> bool {
+        self.version == Version::HTTP_2
+    }
 }
 
 /// One request in flight. Made by `call`, it moves on into the future and then into the response's body.
@@ -213,7 +220,7 @@ impl<S: HttpService> Future for ResponseFuture<S> {
             this.state.set(State::Called(future));
         };
         let flags = *this.flags;
-        if flags.http2 && polled.is_pending() {
+        if flags.is_http2() && polled.is_pending() {
             stream::note_application_waits();
         }
         let mut response = ready!(polled)?;
@@ -221,7 +228,7 @@ impl<S: HttpService> Future for ResponseFuture<S> {
         if let Some(guard) = &guard {
             on_head(&mut response, &guard.entry.shared, flags, this.upgrade.take());
         }
-        Poll::Ready(Ok(response.map(|body| ResponseBody::new(body, flags.http2, guard))))
+        Poll::Ready(Ok(response.map(|body| ResponseBody::new(body, flags.version, guard))))
     }
 }
 
@@ -229,13 +236,13 @@ impl<S: HttpService> Future for ResponseFuture<S> {
 fn on_head<B>(response: &mut Response<B>, shared: &Shared, flags: Flags, upgrade: Option<UpgradePlace>) {
     if is_event_stream(response.headers()) {
         // Events have no last byte to wait for; a reader that stops is still cut.
-        if flags.http2 {
+        if flags.is_http2() {
             stream::note_unlimited();
         } else {
             shared.socket.set_write_unlimited();
         }
     }
-    if flags.http2 {
+    if flags.is_http2() {
         return;
     }
     let accepted = flags.connect && response.status().is_success();
