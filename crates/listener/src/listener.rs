@@ -115,7 +115,7 @@ impl fmt::Display for Peer {
 pub enum ListenAddr {
     /// A TCP address.
     Tcp(SocketAddr),
-    /// The path of a Unix socket.
+    /// The path of a Unix socket; `@name` for a name that is no file.
     Unix(PathBuf),
 }
 

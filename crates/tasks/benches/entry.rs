@@ -105,12 +105,12 @@ fn dump_of_a_thousand(bencher: Bencher<'_, '_>) {
     limits.again_after = std::time::Duration::ZERO;
     runtime.block_on(async {
         let keeps = || std::future::poll_fn(|cx| black_box(Poll::<()>::Pending.map(|()| drop(cx.waker().clone()))));
-        (0..1000).for_each(|_| {
-            drop(registry.spawn(async move {
+        for _ in 0..1000 {
+            registry.spawn(async move {
                 keeps().await;
                 pending::<()>().await;
-            }))
-        });
+            });
+        }
         tokio::task::yield_now().await;
     });
     bencher.bench(|| runtime.block_on(registry.dump_within(limits)).entries.len());

@@ -11,7 +11,9 @@ use tokio::{
     time::{Instant, timeout_at},
 };
 
-use crate::{Dump, Live, Registry, State, Waits, live::escaped, local, shard::Found, stack::Resolver, trace::Answer};
+use crate::{
+    Dump, Live, Registry, State, Waits, entry::Wake, live::escaped, local, shard::Found, stack::Resolver, trace::Answer,
+};
 
 /// What a dump may cost.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -59,10 +61,10 @@ impl Registry {
     /// own it answers even if every worker is stuck. One dump at a time runs in a registry.
     pub async fn dump_within(&self, limits: DumpLimits) -> Arc<Dump> {
         let mut last = self.inner.last_dump.lock().await;
-        if let Some((at, dump)) = &*last {
-            if at.elapsed() < limits.again_after {
-                return Arc::clone(dump);
-            }
+        if let Some((at, dump)) = &*last
+            && at.elapsed() < limits.again_after
+        {
+            return Arc::clone(dump);
         }
         let dump = Arc::new(self.ask_all(limits).await);
         *last = Some((Instant::now(), Arc::clone(&dump)));
@@ -85,8 +87,10 @@ impl Registry {
             for one in few {
                 let (question, answer) = oneshot::channel();
                 answers.push(match ask(&by_id, one, question) {
-                    Some(waker) => {
-                        wakers.extend(waker);
+                    Some(wake) => {
+                        if let Wake::Own(waker) = wake {
+                            wakers.push(waker);
+                        }
                         Asked::Waiting(answer)
                     }
                     None => Asked::No,
@@ -106,9 +110,8 @@ impl Registry {
         let look_up = move || {
             let mut resolver = Resolver::default();
             let mut waits = |answer| match answer {
-                Answered::No => Waits::NotAsked,
+                Answered::No | Answered::Gone => Waits::NotAsked,
                 Answered::Late => Waits::NoAnswer,
-                Answered::Gone => Waits::NotAsked,
                 Answered::Yes(Answer { stacks, missed }) => {
                     Waits::At { stacks: stacks.iter().map(|stack| resolver.resolve(stack)).collect(), more: missed }
                 }
@@ -163,28 +166,24 @@ impl Asked {
 }
 
 /// Puts the question to `one`. `None` if there is no point in waiting for an answer; else who is to be woken.
-fn ask(
-    by_id: &HashMap<u64, &Found>,
-    one: &Found,
-    question: oneshot::Sender<Answer>,
-) -> Option<Option<std::task::Waker>> {
+fn ask(by_id: &HashMap<u64, &Found>, one: &Found, question: oneshot::Sender<Answer>) -> Option<Wake> {
     // Never polled, it keeps no waker.
     if one.figures.polls == 0 && one.figures.running == 0 {
         return None;
     }
-    let waker = one.core.home()?.ask(one.core.index(), one.id, question)?;
-    // Without a waker of its own it runs in the task of the entry around it.
-    Some(waker.or_else(|| {
-        let mut inner = one;
-        for _ in 0..DEEPEST {
-            let outer = by_id.get(&inner.parent)?;
-            match outer.core.waker() {
-                Some(waker) => return Some(waker),
-                None => inner = outer,
-            }
+    let wake = one.core.home()?.ask(one.core.index(), one.id, question)?;
+    if let Wake::Own(_) = wake {
+        return Some(wake);
+    }
+    let mut inner = one;
+    for _ in 0..DEEPEST {
+        let Some(outer) = by_id.get(&inner.parent) else { break };
+        match outer.core.waker() {
+            Some(waker) => return Some(Wake::Own(waker)),
+            None => inner = outer,
         }
-        None
-    }))
+    }
+    Some(wake)
 }
 
 fn live(found: &Found, now: u64, waits: Waits) -> Live {
@@ -221,7 +220,7 @@ pub(crate) fn tasks(found: &[Found]) -> usize {
     // One that was spawned through us is a task before it is polled.
     let tasks: HashSet<_> = found
         .iter()
-        .filter_map(|found| found.core.task().or_else(|| found.abort.as_ref().map(|abort| abort.id())))
+        .filter_map(|found| found.core.task().or_else(|| found.abort.as_ref().map(tokio::task::AbortHandle::id)))
         .collect();
     tasks.len()
 }

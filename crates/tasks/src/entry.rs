@@ -172,6 +172,14 @@ pub(crate) struct Kept {
     question: Option<oneshot::Sender<Answer>>,
 }
 
+/// Who makes an entry answer.
+pub(crate) enum Wake {
+    /// This waker.
+    Own(Waker),
+    /// That of the entry around it, in whose task it runs.
+    Outer,
+}
+
 /// What a dump reads of an entry.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Figures {
@@ -235,7 +243,7 @@ impl Core {
     }
 
     /// Under the shard's lock. `None` if it is running: its worker may be stuck in it.
-    pub(crate) fn ask(&self, answer: oneshot::Sender<Answer>) -> Option<Option<Waker>> {
+    pub(crate) fn ask(&self, answer: oneshot::Sender<Answer>) -> Option<Wake> {
         if self.running.load(Relaxed) != 0 {
             return None;
         }
@@ -243,11 +251,11 @@ impl Core {
         let former = kept.question.replace(answer);
         // Release: pairs with the load in `Entry::poll`.
         self.asked.store(true, Release);
-        let waker = kept.waker.clone();
+        let wake = kept.waker.clone().map_or(Wake::Outer, Wake::Own);
         drop(kept);
         // Of a dump that was given up: nobody listens.
         drop(former);
-        Some(waker)
+        Some(wake)
     }
 
     #[cold]

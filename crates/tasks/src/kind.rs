@@ -211,3 +211,68 @@ impl Drop for Waiting<'_> {
         self.0.waiting.fetch_sub(1, std::sync::atomic::Ordering::Relaxed);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::cell::{Cell, RefCell};
+
+    use super::*;
+
+    /// Two shards, and what happens to them, step by step; each step is what is done under one lock.
+    struct Model {
+        shards: [(usize, u64); 2],
+        steps: Vec<(usize, bool)>,
+    }
+
+    impl Model {
+        fn step(&mut self) {
+            if self.steps.is_empty() {
+                return;
+            }
+            let (shard, enters) = self.steps.remove(0);
+            let (live, entered) = &mut self.shards[shard];
+            if enters {
+                *live += 1;
+                *entered += 1;
+            } else {
+                *live -= 1;
+            }
+        }
+    }
+
+    /// Whether anybody sees idleness, in any of the ways in which `steps` can fall between the looks at single shards.
+    fn ever_idle(begin: [(usize, u64); 2], steps: &[(usize, bool)]) -> bool {
+        const LOOKS: u32 = 8;
+        let ways = (steps.len() as u64 + 1).pow(LOOKS);
+        let mut ever = false;
+        // The digits of `way` say how many steps come before each look.
+        let mut way = 0;
+        while way < ways {
+            let model = RefCell::new(Model { shards: begin, steps: steps.to_vec() });
+            let digits = Cell::new(way);
+            ever |= idle_at_some_moment(|| {
+                let look = |shard: usize| {
+                    let before = digits.get() % (steps.len() as u64 + 1);
+                    digits.set(digits.get() / (steps.len() as u64 + 1));
+                    (0..before).for_each(|_| model.borrow_mut().step());
+                    model.borrow().shards[shard]
+                };
+                let ((a, b), (c, d)) = (look(0), look(1));
+                (a + c, b + d)
+            });
+            way += 1;
+        }
+        ever
+    }
+
+    #[test]
+    fn work_that_is_handed_on_is_never_idle_in_any_interleaving() {
+        let (enters, leaves) = (true, false);
+        let handed_on = [(1, enters), (0, leaves), (0, enters), (1, leaves)];
+        assert!(!ever_idle([(1, 1), (0, 0)], &handed_on));
+        let the_other_way = [(0, enters), (1, leaves), (1, enters), (0, leaves)];
+        assert!(!ever_idle([(0, 0), (1, 1)], &the_other_way));
+        assert!(ever_idle([(1, 1), (0, 0)], &[(0, leaves)]), "and what is over is seen to be");
+        assert!(ever_idle([(1, 1), (0, 0)], &[(0, leaves), (1, enters)]), "also if it was for a moment only");
+    }
+}

@@ -5,7 +5,7 @@ use std::{
     marker::PhantomData,
     panic::Location,
     sync::{
-        Arc, LazyLock, Mutex, MutexGuard, PoisonError, RwLock, Weak,
+        Arc, Mutex, MutexGuard, OnceLock, PoisonError, RwLock, Weak,
         atomic::{AtomicU64, Ordering::Relaxed},
     },
     time::Duration,
@@ -78,7 +78,7 @@ pub struct KindStats {
     pub entered: u64,
 }
 
-static GLOBAL: LazyLock<Registry> = LazyLock::new(Registry::new);
+static GLOBAL: OnceLock<Registry> = OnceLock::new();
 
 /// By number, for [`Registry::current`]: a poll can leave a number in a thread-local for nothing, but not an `Arc`.
 static ALL: RwLock<BTreeMap<u64, Weak<Inner>>> = RwLock::new(BTreeMap::new());
@@ -113,7 +113,7 @@ impl Registry {
     /// The one of this process.
     #[must_use]
     pub fn global() -> &'static Self {
-        &GLOBAL
+        GLOBAL.get_or_init(Self::new)
     }
 
     /// Where live work belongs that says nothing else: the registry of the entry that is being polled, else the
@@ -125,7 +125,7 @@ impl Registry {
     pub fn current() -> Self {
         let of_entry = match local::current().registry {
             0 => None,
-            id if LazyLock::get(&GLOBAL).is_some_and(|global| global.inner.shared.id == id) => {
+            id if GLOBAL.get().is_some_and(|global| global.inner.shared.id == id) => {
                 return Self::global().clone();
             }
             id => ALL.read().unwrap_or_else(PoisonError::into_inner).get(&id).and_then(Weak::upgrade),

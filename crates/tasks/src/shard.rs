@@ -4,13 +4,12 @@ use std::{
     fmt::Display,
     panic::Location,
     sync::{Arc, Mutex, MutexGuard, PoisonError, Weak},
-    task::Waker,
 };
 
 use tokio::{sync::oneshot, task::AbortHandle};
 
 use crate::{
-    entry::{Core, Figures},
+    entry::{Core, Figures, Wake},
     shared::{KindShared, Shared},
     trace::Answer,
 };
@@ -67,9 +66,9 @@ pub(crate) struct Found {
 pub(crate) trait Home: Send + Sync {
     /// Ends the entry in `index`. `listens`: it may have stored a waker.
     fn leave(&self, index: u32, listens: bool);
-    /// Puts a question to the entry `id`, and gives the waker that makes it answer. `None` if it has ended or is being
+    /// Puts a question to the entry `id`, and gives who makes it answer. `None` if it has ended or is being
     /// polled.
-    fn ask(&self, index: u32, id: u64, answer: oneshot::Sender<Answer>) -> Option<Option<Waker>>;
+    fn ask(&self, index: u32, id: u64, answer: oneshot::Sender<Answer>) -> Option<Wake>;
     fn set_abort(&self, index: u32, id: u64, abort: AbortHandle);
     fn describe(&self, index: u32) -> Option<(Box<dyn Display + Send>, &'static Location<'static>)>;
 }
@@ -170,7 +169,7 @@ impl<L: Display + Clone + Send + 'static> Home for Shard<L> {
         drop((about, kept));
     }
 
-    fn ask(&self, index: u32, id: u64, answer: oneshot::Sender<Answer>) -> Option<Option<Waker>> {
+    fn ask(&self, index: u32, id: u64, answer: oneshot::Sender<Answer>) -> Option<Wake> {
         let slab = self.lock();
         let Slot { core, live: Some(_) } = slab.slots.get(index as usize)? else { return None };
         (core.id() == id).then(|| core.ask(answer)).flatten()

@@ -73,7 +73,7 @@ where
 {
     let listed = Listed::new(&entry);
     let task = tokio::spawn(Spawned { future: future.instrument(Span::current()), entry });
-    listed.can_be_aborted(registry, task.abort_handle());
+    listed.can_be_aborted(registry, &task.abort_handle());
     task
 }
 
@@ -92,7 +92,7 @@ where
             resume_unwind(panic)
         })
     });
-    listed.can_be_aborted(registry, task.abort_handle());
+    listed.can_be_aborted(registry, &task.abort_handle());
     task
 }
 
@@ -108,7 +108,7 @@ impl Listed {
         Self { home: entry.core().home(), index: entry.core().index(), id: entry.id() }
     }
 
-    fn can_be_aborted(self, registry: &Registry, abort: AbortHandle) {
+    fn can_be_aborted(self, registry: &Registry, abort: &AbortHandle) {
         if let Some(home) = self.home {
             home.set_abort(self.index, self.id, abort.clone());
         }

@@ -50,7 +50,8 @@ impl Token {
             return;
         }
         let mut stopping = self.registry.inner.stopping.subscribe();
-        stopping.wait_for(|stopping| *stopping != Stopping::No).await.map(drop).expect("the sender is in `self`");
+        // It cannot fail: the sender is in `self`.
+        let _ = stopping.wait_for(|stopping| *stopping != Stopping::No).await;
     }
 }
 

@@ -242,7 +242,7 @@ mod tests {
         let (kept, answer) = poll(1, &waker, |cx| {
             let waker = cx.waker();
             std::thread::scope(|s| {
-                s.spawn(|| waker.clone().wake());
+                s.spawn(|| drop(waker.clone()));
             });
             cx.waker().clone()
         });
@@ -250,11 +250,17 @@ mod tests {
         let threads: Vec<_> = (0..4)
             .map(|_| {
                 let kept = kept.clone();
-                std::thread::spawn(move || (0..20).for_each(|_| kept.clone().wake()))
+                std::thread::spawn(move || {
+                    for _ in 0..20 {
+                        let clone = kept.clone();
+                        clone.wake_by_ref();
+                        clone.wake();
+                    }
+                })
             })
             .collect();
         threads.into_iter().for_each(|thread| thread.join().expect("no panic"));
-        assert_eq!(count.0.load(SeqCst), 81);
+        assert_eq!(count.0.load(SeqCst), 160);
         drop((kept, waker));
         assert_eq!(Arc::strong_count(&count), 1, "every reference was given back");
     }

@@ -191,11 +191,11 @@ impl Watchdog {
         let stuck_polls = &self.registry.inner.watched.stuck_polls;
         stuck_polls.fetch_add(fresh.len() as u64, Relaxed);
         self.unsaid += fresh.len();
-        if let Some(first) = fresh.first() {
-            if self.stuck_again.is_none_or(|again| now >= again) {
-                self.stuck_again = Some(now + STUCK_AGAIN);
-                warn_of(first, shared.now(), std::mem::take(&mut self.unsaid) - 1);
-            }
+        if let Some(first) = fresh.first()
+            && self.stuck_again.is_none_or(|again| now >= again)
+        {
+            self.stuck_again = Some(now + STUCK_AGAIN);
+            warn_of(first, shared.now(), std::mem::take(&mut self.unsaid) - 1);
         }
         self.stuck = found.iter().map(key).collect();
     }

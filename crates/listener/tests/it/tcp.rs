@@ -192,9 +192,14 @@ fn what_it_promises_of_threads() {
     send_sync_static::<graceful_listener::ConnectionLimit>();
     send_sync_static::<graceful_listener::PerIpLimit>();
     send_sync_static::<graceful_listener::LimitedIo<graceful_listener::PerIpIo<TcpStream>>>();
+    send_sync_static::<graceful_listener::ConnectionRate>();
+    send_sync_static::<graceful_listener::AnyListener>();
+    send_sync_static::<graceful_listener::ProxyIo<graceful_listener::Resettable<graceful_listener::AnyIo>>>();
+    send_sync_static::<graceful_listener::ProxyError>();
     // A server that is generic over its listener can spawn its loop.
     fn generic<L: Listener>(listener: &mut L) {
         send(&listener.accept());
     }
     let _ = generic::<graceful_listener::Limited<graceful_listener::PerIp<TcpListener>>>;
+    let _ = generic::<graceful_listener::Proxied<graceful_listener::Several<graceful_listener::AnyListener>>>;
 }
