@@ -59,7 +59,11 @@ impl Contender {
         match self {
             Self::Hyper | Self::Axum => {}
             Self::TowerHttp => tower_http::init_logging(),
-            Self::Graceful => graceful::logging::init(&Config::default()).expect("the first subscriber of the process"),
+            Self::Graceful => {
+                let log = graceful::logging::init(&Config::default()).expect("the first subscriber of the process");
+                // The process logs to its end, and is killed there.
+                std::mem::forget(log);
+            }
         }
     }
 
