@@ -138,6 +138,17 @@ mod tests {
     }
 
     #[test]
+    fn an_address_is_known_once_in_whichever_generation() {
+        let rule = Rule::new(10, Duration::from_nanos(1000));
+        let mut buckets = Buckets::default();
+        for now in (0..10_000).step_by(100) {
+            assert_eq!(buckets.take(key(1), rule, now, 1), Taken::Token, "a full table takes no bucket away");
+            assert_eq!(buckets.len(rule, now), 1);
+            assert_eq!(buckets.take(key(2), rule, now, 1), Taken::Untracked);
+        }
+    }
+
+    #[test]
     fn an_entry_is_gone_after_twice_the_time_to_fill() {
         let rule = Rule::new(10, Duration::from_nanos(1000));
         let mut buckets = Buckets::default();
