@@ -238,7 +238,7 @@ impl<T, S: HttpService> fmt::Debug for Connection<T, S> {
         } = self;
         f.debug_struct("Connection")
             .field("id", &shared.id)
-            .field("peer", &shared.peer)
+            .field("peer", &shared.peer())
             .field("state", &shared.state())
             .field("clock", clock)
             .field("closing", closing)

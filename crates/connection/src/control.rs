@@ -72,6 +72,6 @@ impl ConnectionControl {
     /// The client's address, where it has one.
     #[must_use]
     pub fn peer(&self) -> Option<SocketAddr> {
-        self.shared.peer
+        self.shared.peer()
     }
 }

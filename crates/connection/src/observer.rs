@@ -39,8 +39,8 @@ impl<'a> ConnectionInfo<'a> {
 
     /// The client's address, where it has one.
     #[must_use]
-    pub const fn peer(&self) -> Option<SocketAddr> {
-        self.shared.peer
+    pub fn peer(&self) -> Option<SocketAddr> {
+        self.shared.peer()
     }
 
     /// How long it has been open.

@@ -180,7 +180,7 @@ impl Registry {
             .iter()
             .map(|shared| Open {
                 id: shared.id,
-                peer: shared.peer,
+                peer: shared.peer(),
                 state: shared.state(),
                 age: now.duration_since(shared.opened),
                 requests: shared
@@ -317,6 +317,12 @@ impl Place {
 
     pub(crate) const fn entry(&self) -> &Arc<Entry> {
         &self.entry
+    }
+
+    /// Says who the client is, where that is known only after the accept: behind a proxy that tells it. The first call
+    /// counts.
+    pub fn set_client(&self, client: SocketAddr) {
+        self.entry.shared.set_client(client);
     }
 
     pub(crate) fn upgrades(&self) -> Upgrades {

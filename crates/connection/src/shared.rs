@@ -43,7 +43,10 @@ pub(crate) enum Signal {
 
 pub(crate) struct Shared {
     pub(crate) id: u64,
-    pub(crate) peer: Option<SocketAddr>,
+    /// The other end of the socket.
+    peer: Option<SocketAddr>,
+    /// Who is behind that, where it is a proxy.
+    client: OnceLock<SocketAddr>,
     pub(crate) opened: Instant,
     pub(crate) requests: Requests,
     pub(crate) socket: Socket,
@@ -76,6 +79,7 @@ impl Shared {
         let shared = Self {
             id,
             peer,
+            client: OnceLock::new(),
             opened: Instant::now(),
             requests: Requests::default(),
             socket: Socket::default(),
@@ -93,6 +97,14 @@ impl Shared {
         };
         shared.observe(ConnectionState::New);
         shared
+    }
+
+    pub(crate) fn peer(&self) -> Option<SocketAddr> {
+        self.client.get().copied().or(self.peer)
+    }
+
+    pub(crate) fn set_client(&self, client: SocketAddr) {
+        let _ = self.client.set(client);
     }
 
     // State.
@@ -245,7 +257,7 @@ impl fmt::Debug for Shared {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Shared")
             .field("id", &self.id)
-            .field("peer", &self.peer)
+            .field("peer", &self.peer())
             .field("state", &self.state())
             .field("signal", &self.signal())
             .finish_non_exhaustive()

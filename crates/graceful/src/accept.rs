@@ -2,9 +2,15 @@
 
 use std::{pin::pin, sync::Arc, time::Duration};
 
-use graceful_connection::{Connection, HttpService, Registry, Settings};
-use graceful_listener::{AcceptError, Accepted, Backoff, Listener};
-use tokio::time::{Instant, sleep, timeout, timeout_at};
+use graceful_connection::{Connection, HttpService, Place, Registry, Settings};
+use graceful_listener::{
+    AcceptError, Accepted, Backoff, Guarded, Listener, Peer, PerIpLimit, PerIpPlace, ProxyIo, ResetSwitch, Resettable,
+    ZeroLinger,
+};
+use tokio::{
+    io::{AsyncRead, AsyncWrite},
+    time::{Instant, sleep, timeout, timeout_at},
+};
 
 use crate::{server_log::ServerLog, stack::WithPeer};
 
@@ -15,6 +21,10 @@ pub(crate) struct Serve<S> {
     pub(crate) settings: Arc<Settings>,
     pub(crate) registry: Registry,
     pub(crate) log: ServerLog,
+    /// Counts the clients that a proxy names; those that connect themselves were counted when they were accepted.
+    pub(crate) per_ip: PerIpLimit,
+    /// Makes the end of every connection a reset: what a client has not taken by then is not kept for it.
+    pub(crate) reset: ResetSwitch,
 }
 
 /// After the order to stop, the queue of finished handshakes counts as empty when nothing came out of it for so long.
@@ -28,9 +38,10 @@ const LAST_CALL: Duration = Duration::from_secs(1);
 ///
 /// A client whose handshake the kernel has finished believes it is connected: closing the listener at once would reset
 /// it (measured: `axum::serve` loses 100 of 100 such clients).
-pub(crate) async fn accept<L, S>(mut listener: L, serve: Serve<S>, stop: impl Future<Output = ()>)
+pub(crate) async fn accept<L, Io, S>(mut listener: L, serve: Serve<S>, stop: impl Future<Output = ()>)
 where
-    L: Listener,
+    L: Listener<Io = ProxyIo<Io>>,
+    Io: AsyncRead + AsyncWrite + ZeroLinger + Unpin + Send + 'static,
     S: HttpService,
     WithPeer<S>: HttpService,
 {
@@ -77,15 +88,60 @@ where
     WithPeer<S>: HttpService,
 {
     #[expect(clippy::disallowed_methods, reason = "the registry of connections knows it, and shutdown waits on that")]
-    fn connection<Io>(&self, accepted: Accepted<Io>)
+    fn connection<Io>(&self, accepted: Accepted<ProxyIo<Io>>)
     where
-        Io: tokio::io::AsyncRead + tokio::io::AsyncWrite + Unpin + Send + 'static,
+        Io: AsyncRead + AsyncWrite + ZeroLinger + Unpin + Send + 'static,
     {
         let Accepted { io, peer, .. } = accepted;
+        // Registered before anything is read: a shutdown knows it from the start.
         let place = self.registry.open(peer.socket_addr());
-        let service = WithPeer::new(self.service.clone(), peer.socket_addr());
-        let connection = Connection::new(io, place, service, Arc::clone(&self.settings));
-        let log = self.log.clone();
-        tokio::spawn(async move { log.connection(peer, &connection.await) });
+        tokio::spawn(self.clone().serve(io, place, peer));
     }
+
+    async fn serve<Io>(self, mut io: ProxyIo<Io>, place: Place, peer: Peer)
+    where
+        Io: AsyncRead + AsyncWrite + ZeroLinger + Unpin + Send + 'static,
+    {
+        let (peer, counted) = if io.is_trusted() {
+            let introduced = introduce(&mut io, &place, peer, self.settings.read_header, &self.log, &self.per_ip);
+            let Some((client, counted)) = introduced.await else { return };
+            (client, Some(counted))
+        } else {
+            (peer, None)
+        };
+        let io = Guarded::new(Resettable::new(io, self.reset), counted);
+        let service = WithPeer::new(self.service, peer.socket_addr());
+        let ended = Connection::new(io, place, service, self.settings).await;
+        self.log.connection(peer, &ended);
+    }
+}
+
+/// Reads who the client is from a proxy that is trusted to say so, and counts it. `None` if that fails, or if there
+/// are too many from there.
+async fn introduce<Io>(
+    io: &mut ProxyIo<Io>,
+    place: &Place,
+    proxy: Peer,
+    read_header: Option<Duration>,
+    log: &ServerLog,
+    per_ip: &PerIpLimit,
+) -> Option<(Peer, PerIpPlace)>
+where
+    Io: AsyncRead + AsyncWrite + Unpin,
+{
+    let header = async { io.header().await.map(drop).map_err(|error| error.to_string()) };
+    let header = match read_header.filter(|limit| !limit.is_zero()) {
+        Some(limit) => timeout(limit, header).await.unwrap_or_else(|_| Err("it did not come in time".to_owned())),
+        None => header.await,
+    };
+    if let Err(error) = header {
+        log.proxy(proxy, &error);
+        return None;
+    }
+    let client = io.peer();
+    if let Some(client) = client.socket_addr() {
+        place.set_client(client);
+    }
+    // One too many from there: closed at once, and counted by the limit.
+    per_ip.admit(client).map(|counted| (client, counted))
 }

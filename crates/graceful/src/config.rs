@@ -34,12 +34,17 @@ use self::setting::{or_off, plain};
 #[serde(default, deny_unknown_fields)]
 #[non_exhaustive]
 pub struct Config {
-    /// Where to listen: `127.0.0.1:8080`, `[::1]:8080`, `localhost:8080`, or `:8080` for every address. Default
+    /// Where to listen: `127.0.0.1:8080`, `[::1]:8080`, `localhost:8080`, `:8080` for every address, `unix:/run/app.sock`;
+    /// several of them, separated by commas. Sockets that systemd hands over stand in the place of all. Default
     /// `127.0.0.1:8080`.
     pub listen: String,
     /// Where the internal port listens (`/livez`, `/readyz`). Never make it public. Default `127.0.0.1:6060`.
     #[serde(with = "or_off")]
     pub debug_listen: Option<String>,
+
+    /// The proxies, as addresses or ranges (`10.0.0.0/8`), that begin each connection with a PROXY protocol header, version
+    /// 1 or 2. From them it is required, from others it is a bad request. Default none.
+    pub proxy_protocol: Vec<String>,
 
     /// From accept, or from the first byte of a later request, to the end of its head. Default 5 s.
     #[serde(with = "or_off")]
@@ -120,6 +125,7 @@ impl Default for Config {
         Self {
             listen: "127.0.0.1:8080".to_owned(),
             debug_listen: Some("127.0.0.1:6060".to_owned()),
+            proxy_protocol: Vec::new(),
             read_header_timeout: Some(Duration::from_secs(5)),
             read_timeout: Some(Duration::from_secs(30)),
             write_timeout: Some(Duration::from_secs(60)),
@@ -164,6 +170,7 @@ impl Config {
                 ),
             ));
         }
+        crate::public::proxies(self)?;
         // What hyper asks for, and what Go's and nginx' smallest are.
         if self.max_header_bytes < 1024 {
             return Err(ConfigError::new(
@@ -302,6 +309,7 @@ mod tests {
             "drain_delay: 30s leaves nothing of the shutdown_timeout of 30s; make it shorter"
         );
         assert!(Config { max_header_bytes: 10, ..Config::default() }.check().is_err());
+        assert!(Config { proxy_protocol: vec!["10.0.0.0/99".to_owned()], ..Config::default() }.check().is_err());
         assert!(Config { log_level: "loud".to_owned(), ..Config::default() }.check().is_err());
     }
 }

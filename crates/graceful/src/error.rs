@@ -15,6 +15,8 @@ pub enum Error {
     Bind(BindError),
     /// The signal handlers could not be installed. Exit code 1.
     Signals(io::Error),
+    /// The sockets that were handed over (`LISTEN_FDS`) cannot be used. Exit code 1.
+    Inherited(io::Error),
     /// The runtime could not be built. Exit code 1.
     Runtime(io::Error),
     /// The listener failed in a way that waiting does not mend. What was in flight was drained first. Exit code 1.
@@ -31,7 +33,7 @@ impl Error {
         match self {
             Self::Config(_) => 2,
             Self::Bind(error) if error.is_usage() => 2,
-            Self::Bind(_) | Self::Signals(_) | Self::Runtime(_) | Self::Accept(_) => 1,
+            Self::Bind(_) | Self::Signals(_) | Self::Inherited(_) | Self::Runtime(_) | Self::Accept(_) => 1,
             Self::Forced(_) => 3,
         }
     }
@@ -43,6 +45,7 @@ impl fmt::Display for Error {
             Self::Config(error) => error.fmt(f),
             Self::Bind(error) => error.fmt(f),
             Self::Signals(_) => f.write_str("the signal handlers could not be installed"),
+            Self::Inherited(_) => f.write_str("the sockets that were handed over cannot be used"),
             Self::Runtime(_) => f.write_str("the runtime could not be built"),
             Self::Accept(_) => f.write_str("the listener failed"),
             Self::Forced(report) => report.fmt(f),
@@ -65,7 +68,7 @@ impl fmt::Debug for Error {
 impl StdError for Error {
     fn source(&self) -> Option<&(dyn StdError + 'static)> {
         match self {
-            Self::Signals(error) | Self::Runtime(error) | Self::Accept(error) => Some(error),
+            Self::Signals(error) | Self::Inherited(error) | Self::Runtime(error) | Self::Accept(error) => Some(error),
             Self::Bind(error) => error.source(),
             Self::Config(_) | Self::Forced(_) => None,
         }

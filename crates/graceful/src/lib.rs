@@ -60,6 +60,7 @@ pub mod handler;
 mod internal;
 mod last_resort;
 pub mod logging;
+mod public;
 mod run;
 mod server;
 mod server_log;

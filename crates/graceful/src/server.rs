@@ -6,7 +6,7 @@ use std::{fmt, net::SocketAddr, sync::Arc, time::Duration};
 
 use axum::Router;
 use graceful_connection::{HttpService, Registry, Settings};
-use graceful_listener::{Limited, Listener, PerIp, TcpListener};
+use graceful_listener::{AnyListener, IpPrefix, Listener, PerIpLimit, Proxied, ResetSwitch, Several, TcpListener};
 use graceful_shutdown::{HookContext, Phase, Shutdown, Signals};
 
 use self::drain::Order;
@@ -14,7 +14,7 @@ pub(crate) use self::drain::late;
 use crate::{
     Config, Error, Report,
     accept::{Serve, accept},
-    internal,
+    internal, public,
     server_log::ServerLog,
     stack::{WithPeer, stack},
     systemd,
@@ -91,7 +91,7 @@ impl Server {
         let Self { router, config, shutdown } = self;
         config.check()?;
         let signals = Signals::install().map_err(Error::Signals)?;
-        let public = TcpListener::bind(&config.listen).await?;
+        let public = public::bind(&config).await?;
         let internal = match &config.debug_listen {
             Some(address) => Some(TcpListener::bind(address).await?),
             None => None,
@@ -123,15 +123,15 @@ pub struct BoundServer {
     config: Config,
     shutdown: Shutdown,
     signals: Signals,
-    public: TcpListener,
+    public: Several<AnyListener>,
     internal: Option<TcpListener>,
 }
 
 impl BoundServer {
-    /// Where it listens, with the port that the system chose where port 0 was asked for.
+    /// Where it listens, with the port that the system chose where port 0 was asked for; the first TCP address of several.
     #[must_use]
     pub fn local_addr(&self) -> Option<SocketAddr> {
-        self.public.local_addr().ok()?.socket_addr()
+        self.public.iter().find_map(|listener| listener.local_addr().ok()?.socket_addr())
     }
 
     /// Where the internal port listens; `None` if it is off.
@@ -155,12 +155,18 @@ impl BoundServer {
     /// [`Error::Forced`] if something had to be closed by force.
     pub async fn run(self) -> Result<Report, Error> {
         let Self { router, config, shutdown, mut signals, public, internal } = self;
+        let addresses: Vec<_> = public
+            .iter()
+            .filter_map(|listener| listener.local_addr().ok())
+            .map(|address| address.to_string())
+            .collect();
         tracing::info!(
-            address = %public.get_ref().local_addr().map_or_else(|_| config.listen.clone(), |address| address.to_string()),
+            address = addresses.join(","),
             debug_address = internal.as_ref().and_then(|i| i.get_ref().local_addr().ok()).map(tracing::field::display),
             "listening"
         );
         systemd::ready();
+        let proxies = public::proxies(&config)?;
         let registry = Registry::builder().context(shutdown.clone()).build();
         let _cut = ForceOnDrop(registry.clone());
         let log = ServerLog::default();
@@ -169,11 +175,14 @@ impl BoundServer {
             settings: Arc::new(config.connection()),
             registry: registry.clone(),
             log: log.clone(),
+            per_ip: PerIpLimit::new(config.max_connections_per_ip),
+            reset: ResetSwitch::new(),
         };
         let served = async {
-            let order = serve_public(public, serve, &config, &shutdown).await;
+            let reset = serve.reset.clone();
+            let order = serve_public(public, &proxies, serve, &config, &shutdown).await;
             tokio::select! {
-                report = drain::drain(&shutdown, &registry, &order) => report,
+                report = drain::drain(&shutdown, &registry, &reset, &order) => report,
                 never = systemd::extend(order.deadline()) => match never {},
             }
         };
@@ -207,7 +216,13 @@ impl fmt::Debug for BoundServer {
 }
 
 /// Accepts on the public port until the order to end was given, and for `drain_delay` more. Gives the order.
-async fn serve_public<S>(listener: TcpListener, serve: Serve<S>, config: &Config, shutdown: &Shutdown) -> Order
+async fn serve_public<S>(
+    listener: Several<AnyListener>,
+    proxies: &[IpPrefix],
+    serve: Serve<S>,
+    config: &Config,
+    shutdown: &Shutdown,
+) -> Order
 where
     S: HttpService,
     WithPeer<S>: HttpService,
@@ -227,14 +242,7 @@ where
             }
         }
     };
-    // The total limit is the outer one: its place is taken before anything is accepted, so that more clients wait in the
-    // kernel instead of being refused.
-    match config.max_connections_per_ip {
-        Some(per_ip) => {
-            accept(Limited::new(PerIp::new(listener, per_ip), config.max_connections), serve, stop).await;
-        }
-        None => accept(Limited::new(listener, config.max_connections), serve, stop).await,
-    }
+    accept(public::limited(listener, config, &serve.per_ip, proxies), serve, stop).await;
     order.unwrap_or_else(|| Order::given(config.shutdown_timeout, shutdown, &registry))
 }
 
@@ -248,8 +256,10 @@ async fn serve_internal(listener: Option<TcpListener>, shutdown: &Shutdown) -> s
             settings: Arc::new(Settings::default()),
             registry,
             log: ServerLog::default(),
+            per_ip: PerIpLimit::new(None),
+            reset: ResetSwitch::new(),
         };
-        accept(listener, serve, std::future::pending()).await;
+        accept(Proxied::new(listener, []), serve, std::future::pending()).await;
     }
     std::future::pending().await
 }

@@ -70,6 +70,11 @@ impl ServerLog {
         }
     }
 
+    /// A trusted proxy did not say who its client is.
+    pub(crate) fn proxy(&self, peer: Peer, error: &str) {
+        tracing::warn!(target: TARGET, kind = "proxy_protocol", %peer, source = "http", error, "no PROXY header");
+    }
+
     fn noise(&self, kind: &'static str, address: Option<IpAddr>) {
         let first = self.lock().add(kind, address);
         if first {

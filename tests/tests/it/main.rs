@@ -15,6 +15,7 @@ mod overload;
 mod panics;
 mod playground;
 mod production;
+mod public;
 mod request_ids;
 mod systemd;
 mod websocket;

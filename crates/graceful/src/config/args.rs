@@ -32,14 +32,18 @@ use super::{
 #[expect(clippy::doc_markdown, reason = "these lines are read in a terminal, where backticks are noise")]
 #[non_exhaustive]
 pub struct Args {
-    /// Where to listen: 127.0.0.1:8080, [::1]:8080, localhost:8080, or :8080 for every address
-    /// [default: 127.0.0.1:8080]
+    /// Where to listen: 127.0.0.1:8080, [::1]:8080, localhost:8080, :8080 for every address, unix:/run/app.sock; several
+    /// separated by commas [default: 127.0.0.1:8080]
     #[arg(long, env = "GRACEFUL_LISTEN", value_name = "ADDRESS")]
     pub listen: Option<String>,
 
     /// Where the internal port listens (/livez, /readyz), or off [default: 127.0.0.1:6060]
     #[arg(long, env = "GRACEFUL_DEBUG_LISTEN", value_name = "ADDRESS")]
     pub debug_listen: Option<OrOff<String>>,
+
+    /// Proxies that send a PROXY protocol header, as addresses or ranges, separated by commas [default: none]
+    #[arg(long, env = "GRACEFUL_PROXY_PROTOCOL", value_name = "PREFIX", value_delimiter = ',', value_parser = prefix)]
+    pub proxy_protocol: Option<Vec<String>>,
 
     /// Limits for a kind of service [default: json-api]
     #[arg(long, env = "GRACEFUL_PRESET", value_enum)]
@@ -145,6 +149,11 @@ fn queue(text: &str) -> Result<usize, String> {
     }
 }
 
+fn prefix(text: &str) -> Result<String, String> {
+    let parsed = text.parse::<graceful_listener::IpPrefix>();
+    parsed.map(|_| text.to_owned()).map_err(|error| format!("{error}: write an address or a range such as 10.0.0.0/8"))
+}
+
 fn log_level(text: &str) -> Result<String, String> {
     crate::logging::check(text).map(|()| text.to_owned())
 }
@@ -156,6 +165,7 @@ impl Args {
         let Self {
             listen,
             debug_listen,
+            proxy_protocol,
             preset,
             read_header_timeout,
             read_timeout,
@@ -184,6 +194,7 @@ impl Args {
         let mut config = Config::preset(preset.unwrap_or_default());
         set(&mut config.listen, listen);
         set(&mut config.debug_listen, debug_listen.map(|or_off| or_off.0));
+        set(&mut config.proxy_protocol, proxy_protocol);
         set(&mut config.read_header_timeout, read_header_timeout.map(|or_off| or_off.0));
         set(&mut config.read_timeout, read_timeout.map(|or_off| or_off.0));
         set(&mut config.write_timeout, write_timeout.map(|or_off| or_off.0));
@@ -269,6 +280,7 @@ mod tests {
             (["--max-in-flight", "-1"], "expected a whole number from 1, or off"),
             (["--max-in-flight", "0"], "or off for no limit"),
             (["--max-header-bytes", "99999999999"], "the most is 4294967295"),
+            (["--proxy-protocol", "10.0.0.0/99"], "an address or a range such as 10.0.0.0/8"),
             (["--preset", "fast"], "possible values: json-api, upload, streaming"),
             (["--log-level", "loud"], "write a level such as info"),
         ] {

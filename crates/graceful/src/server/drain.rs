@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use graceful_connection::{Open, OpenRequest, Registry};
+use graceful_listener::ResetSwitch;
 use graceful_shutdown::{Budget, Late, Report, Shutdown, Step, Why};
 use tokio::time::{Instant, sleep_until, timeout};
 
@@ -35,9 +36,9 @@ impl Order {
 }
 
 /// Lets the connections, which were told to drain, finish, then runs the hooks, all within the budget; what is late is closed by force.
-pub(super) async fn drain(shutdown: &Shutdown, registry: &Registry, order: &Order) -> Report {
+pub(super) async fn drain(shutdown: &Shutdown, registry: &Registry, reset: &ResetSwitch, order: &Order) -> Report {
     let mut report = Report::new(shutdown.cause().cloned());
-    report.push(connections(shutdown, registry, order).await);
+    report.push(connections(shutdown, registry, reset, order).await);
     report.append(shutdown.run_phases(order.budget).await);
     if report.is_clean() {
         tracing::info!(took_ms = millis(report.took()), "server stopped");
@@ -47,7 +48,7 @@ pub(super) async fn drain(shutdown: &Shutdown, registry: &Registry, order: &Orde
     report
 }
 
-async fn connections(shutdown: &Shutdown, registry: &Registry, order: &Order) -> Step {
+async fn connections(shutdown: &Shutdown, registry: &Registry, reset: &ResetSwitch, order: &Order) -> Step {
     let open = registry.len();
     let why = tokio::select! {
         biased;
@@ -62,6 +63,8 @@ async fn connections(shutdown: &Shutdown, registry: &Registry, order: &Order) ->
         for late in &step.late {
             tracing::warn!(%late, "closed by force");
         }
+        // What they have not taken by now, the kernel shall not keep for them.
+        reset.on();
         registry.force();
         let _ = timeout(FORCED, registry.closed()).await;
     }
