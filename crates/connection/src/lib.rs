@@ -46,6 +46,10 @@
 //! }
 //! # }
 //! ```
+//!
+//! # Crate features
+//!
+//! - `tls`: module `tls`, handshakes in front of all this. Off by default: a proxy often does it.
 #![forbid(unsafe_code)]
 
 mod connection;
@@ -60,6 +64,8 @@ mod service;
 mod settings;
 mod shared;
 mod state;
+#[cfg(feature = "tls")]
+pub mod tls;
 
 pub use self::connection::Connection;
 pub use self::registry::{Gauges, Open, OpenRequest, Place, Registry};

@@ -237,6 +237,13 @@ impl Place {
     pub(crate) fn shared(&self) -> &Arc<Shared> {
         &self.shared
     }
+
+    /// What the TLS handshake agreed on; `None` before it, and in the clear.
+    #[cfg(feature = "tls")]
+    #[must_use]
+    pub fn tls(&self) -> Option<&Arc<crate::tls::TlsInfo>> {
+        self.shared.tls()
+    }
 }
 
 impl Drop for Place {

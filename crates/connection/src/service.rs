@@ -84,6 +84,8 @@ impl<S: HttpService> hyper::service::Service<Request<Incoming>> for Tracked<S> {
         if http2 {
             self.shared.announce_stream();
         }
+        #[cfg(feature = "tls")]
+        let request = with_tls(request, &self.shared);
         let request = request
             .map(|body| RequestBody::new(body, deadline(now, self.settings.read_body), Arc::clone(&self.shared)));
         let mut service = self.service.borrow_mut();
@@ -96,6 +98,14 @@ impl<S: HttpService> hyper::service::Service<Request<Incoming>> for Tracked<S> {
         };
         ResponseFuture { state, http2, connect, guard: Some(guard) }
     }
+}
+
+#[cfg(feature = "tls")]
+fn with_tls<B>(mut request: Request<B>, shared: &Shared) -> Request<B> {
+    if let Some(tls) = shared.tls() {
+        request.extensions_mut().insert(Arc::clone(tls));
+    }
+    request
 }
 
 /// One request in flight. Made by `call`, it moves on into the future and then into the response's body.

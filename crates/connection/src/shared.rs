@@ -64,6 +64,9 @@ pub(crate) struct Shared {
     socket_open: AtomicBool,
     /// The connection's own task. Kept, not taken, by a wake: a second signal must get through as well.
     task: Mutex<Option<Waker>>,
+    /// What the handshake agreed on, once it is done.
+    #[cfg(feature = "tls")]
+    tls: std::sync::OnceLock<std::sync::Arc<crate::tls::TlsInfo>>,
     /// Reader and writer of an upgraded socket, which no longer runs in the connection's task.
     upgraded: [Mutex<Option<Waker>>; 2],
 }
@@ -92,6 +95,8 @@ impl Shared {
             stream_announced: AtomicBool::new(false),
             socket_open: AtomicBool::new(true),
             task: Mutex::new(None),
+            #[cfg(feature = "tls")]
+            tls: std::sync::OnceLock::new(),
             upgraded: [Mutex::new(None), Mutex::new(None)],
         }
     }
@@ -263,6 +268,32 @@ impl Shared {
 
     pub(crate) fn set_lingering(&self) {
         self.lingering.store(true, Relaxed);
+    }
+
+    // TLS.
+
+    #[cfg(feature = "tls")]
+    pub(crate) fn tls(&self) -> Option<&std::sync::Arc<crate::tls::TlsInfo>> {
+        self.tls.get()
+    }
+
+    #[cfg(feature = "tls")]
+    pub(crate) fn set_tls(&self, tls: std::sync::Arc<crate::tls::TlsInfo>) {
+        // A socket has one handshake.
+        let _ = self.tls.set(tls);
+    }
+
+    /// Whether ALPN has settled that this is HTTP/2, or that it is not; `None` if it has not.
+    #[cfg_attr(not(feature = "tls"), expect(clippy::unused_self, reason = "in the clear nothing is settled"))]
+    pub(crate) fn agreed_http2(&self) -> Option<bool> {
+        #[cfg(feature = "tls")]
+        {
+            self.tls().and_then(|tls| tls.alpn()).map(|alpn| alpn == "h2")
+        }
+        #[cfg(not(feature = "tls"))]
+        {
+            None
+        }
     }
 
     // Signals and wakers.
