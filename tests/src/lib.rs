@@ -1,2 +1,30 @@
-//! The harness of the integration tests: raw clients and servers on ports of their own.
+//! The harness of the integration tests: the examples as processes, raw clients, and what was logged.
+//!
+//! Nothing here waits for a fixed time. What should happen is waited for, up to [`PATIENCE`]; a test that hangs fails
+//! with the name of what it waited for.
 #![forbid(unsafe_code)]
+
+mod client;
+mod log;
+mod program;
+
+use std::time::Duration;
+
+pub use self::client::{Answer, Client};
+pub use self::log::{Line, Log};
+pub use self::program::{Ended, Program, run_to_end};
+
+/// How long anything may take on a machine that has other things to do.
+pub const PATIENCE: Duration = Duration::from_secs(30);
+
+/// Waits for `future`, up to [`PATIENCE`].
+///
+/// # Panics
+///
+/// When it takes longer, with `what` in the message.
+pub async fn within<F: Future>(what: &str, future: F) -> F::Output {
+    match tokio::time::timeout(PATIENCE, future).await {
+        Ok(output) => output,
+        Err(_) => panic!("waited {PATIENCE:?} for {what}"),
+    }
+}

@@ -1,3 +1,5 @@
+mod jitter;
+
 use std::{
     fmt,
     pin::Pin,
@@ -19,6 +21,7 @@ use crate::{
     phase::{Clock, Facts, Limit, Phase},
     protocol::Protocol,
     service::{HttpService, Tracked},
+    settings::deadline,
     shared::{Shared, Signal},
 };
 
@@ -44,6 +47,8 @@ pub struct Connection<T, S: HttpService> {
     settle: Option<Instant>,
     /// Why the connection was asked to end.
     closing: Option<CloseReason>,
+    /// When it has grown old.
+    retire: Option<Instant>,
 }
 
 impl<T, S: HttpService> Connection<T, S> {
@@ -52,11 +57,16 @@ impl<T, S: HttpService> Connection<T, S> {
     /// `place` comes from [`Registry::open`](crate::Registry::open). The header deadline counts from here.
     pub fn new(io: T, place: Place, service: S, settings: Arc<Settings>) -> Self {
         let shared = Arc::clone(place.shared());
-        let service = Tracked::new(service, Arc::clone(&shared), Arc::clone(&settings));
+        let service = Tracked::new(service, Arc::clone(&shared), place.upgrades(), Arc::clone(&settings));
+        let now = Instant::now();
+        if let Some(max) = settings.max_requests {
+            shared.requests.set_max(jitter::around(max).max(1));
+        }
         Self {
-            protocol: Protocol::Sniff { io: CountedIo::new(io, place), service },
+            protocol: Protocol::Sniff { io: CountedIo::new(io, place, &settings), service },
             timer: TaskTimer::new(),
-            clock: Clock::new(Instant::now()),
+            clock: Clock::new(now),
+            retire: settings.max_age.and_then(|age| deadline(now, Some(jitter::around_time(age)))),
             shared,
             settings,
             waker: None,
@@ -82,35 +92,42 @@ where
         loop {
             // Looked at after the waker is stored: see `Shared::raise`.
             match this.shared.signal() {
-                Signal::Force => {
-                    *this.protocol = Protocol::Gone;
-                    return Poll::Ready(Ended::because(CloseReason::Forced));
-                }
+                Signal::Force => return Poll::Ready(end(this.protocol, this.shared, CloseReason::Forced)),
                 Signal::Drain if this.closing.is_none() => {
                     *this.closing = Some(CloseReason::Drained);
                     *this.settle = Some(Instant::now() + SETTLE);
                 }
-                Signal::Drain | Signal::None => {}
+                Signal::Drain | Signal::Retire | Signal::None => {}
             }
 
             let was_http2 = this.shared.is_http2();
             let polled = this.timer.as_mut().lend(cx, |cx| this.protocol.poll(cx, this.settings));
             if let Poll::Ready(result) = polled {
-                let http1 = matches!(this.protocol, Protocol::Http1(_));
-                *this.protocol = Protocol::Gone;
-                return Poll::Ready(ended(this.shared, result, *this.closing, http1));
+                return Poll::Ready(finished(this.protocol, this.shared, result, *this.closing));
             }
 
             let now = Instant::now();
             if this.shared.is_http2() && !was_http2 {
                 this.clock.preface(now);
+                if this.shared.requests.started() == 0 {
+                    this.shared.set_state(ConnectionState::Idle);
+                }
             }
             let facts = Facts::of(this.shared);
             this.clock.observe(now, facts);
             report_state(this.shared, this.clock.phase(), facts);
 
-            if this.settle.is_some_and(|at| at <= now || facts.in_flight > 0 || facts.http2) {
+            if facts.half_closed && facts.in_flight == 0 {
+                // Answered: hyper may know now, and ends the connection.
+                this.shared.socket.set_tell_end();
+                continue;
+            }
+            let settled = this.settle.is_some_and(|at| at <= now || facts.in_flight > 0 || facts.http2);
+            let retired =
+                this.closing.is_none() && (this.shared.is_close_wanted() || this.retire.is_some_and(|at| at <= now));
+            if settled || retired {
                 *this.settle = None;
+                this.closing.get_or_insert(CloseReason::Retired);
                 this.protocol.graceful_shutdown();
                 if facts.http2 && facts.in_flight == 0 {
                     this.clock.close(now);
@@ -120,36 +137,41 @@ where
 
             let due = this.clock.deadline(this.settings, facts);
             if let Some((_, limit)) = due.filter(|(at, _)| *at <= now) {
-                match limit {
+                let reason = match limit {
                     Limit::Idle => {
                         this.closing.get_or_insert(CloseReason::IdleTimeout);
                         this.protocol.graceful_shutdown();
                         this.clock.close(now);
                         continue;
                     }
-                    Limit::Header if this.shared.has_unread_head() && this.protocol.say_request_timeout() => {
+                    Limit::HalfClosed => {
+                        *this.closing = Some(CloseReason::HalfClosed);
+                        this.shared.socket.set_tell_end();
+                        continue;
+                    }
+                    Limit::Header if this.shared.socket.has_unread_head() && this.protocol.say_request_timeout() => {
                         *this.closing = Some(CloseReason::HeaderTimeout);
                         this.clock.close(now);
                         continue;
                     }
-                    _ => {}
-                }
-                *this.protocol = Protocol::Gone;
-                return Poll::Ready(Ended::because(match limit {
                     Limit::Header => CloseReason::HeaderTimeout,
                     Limit::Write => CloseReason::WriteTimeout,
-                    Limit::Stall => CloseReason::WriteStalled,
-                    Limit::Idle => CloseReason::IdleTimeout,
-                    Limit::Closing => this.closing.unwrap_or(CloseReason::Done),
-                }));
+                    Limit::Slow => CloseReason::WriteStalled,
+                    Limit::Closing => this.closing.unwrap_or_else(|| lingered(this.shared)),
+                };
+                return Poll::Ready(end(this.protocol, this.shared, reason));
             }
-            let next = match (due.map(|(at, _)| at), *this.settle) {
-                (Some(due), Some(settle)) => Some(due.min(settle)),
-                (one, other) => one.or(other),
-            };
+            let retire = this.retire.filter(|_| this.closing.is_none());
+            let next = due.map(|(at, _)| at).into_iter().chain(*this.settle).chain(retire).min();
             ready!(this.timer.as_mut().poll_until(cx, next));
         }
     }
+}
+
+/// What a connection ended for that read on until its client had the answer: to a body that nobody wanted, or to bytes
+/// that are no request.
+fn lingered(shared: &Shared) -> CloseReason {
+    if shared.socket.has_unread_body() { CloseReason::Done } else { CloseReason::BadRequest }
 }
 
 /// A head on its way in is activity, as in Go; the requests themselves report theirs.
@@ -159,22 +181,45 @@ fn report_state(shared: &Shared, phase: Phase, facts: Facts) {
     }
 }
 
-fn ended(shared: &Shared, result: Result<(), Ended>, closing: Option<CloseReason>, http1: bool) -> Ended {
-    match (result, closing) {
-        // The protocol is gone, the socket is not: somebody took it over.
-        (Ok(()), _) if http1 && shared.is_socket_open() => {
-            shared.set_state(ConnectionState::Upgraded);
-            Ended::because(CloseReason::Upgraded)
-        }
-        (_, Some(reason)) => Ended::because(reason),
-        (Ok(()), None) => Ended::because(CloseReason::Done),
+/// Closes the socket, and drops what is in flight.
+fn end<T, S: HttpService>(protocol: &mut Protocol<T, S>, shared: &Shared, reason: CloseReason) -> Ended {
+    // Said first: the socket's end tells the observer.
+    shared.set_reason(reason);
+    *protocol = Protocol::Gone;
+    Ended::because(reason).after(shared.requests.started())
+}
+
+/// The protocol has come to its end by itself.
+fn finished<T, S: HttpService>(
+    protocol: &mut Protocol<T, S>,
+    shared: &Shared,
+    result: Result<(), Ended>,
+    closing: Option<CloseReason>,
+) -> Ended {
+    let http1 = matches!(protocol, Protocol::Http1(_));
+    let upgraded = http1 && result.is_ok() && shared.socket.is_upgrading();
+    let ended = match (result, closing) {
         (Err(ended), None) => ended,
+        (Ok(()), None) if shared.is_close_wanted() => Ended::because(CloseReason::Retired),
+        (Ok(()), None) => Ended::because(CloseReason::Done),
+        (_, Some(reason)) => Ended::because(reason),
+    };
+    if !upgraded {
+        shared.set_reason(ended.reason);
     }
+    *protocol = Protocol::Gone;
+    // The protocol is gone, the socket is not: somebody took it over.
+    if upgraded && shared.socket.is_open() {
+        shared.set_reason(CloseReason::Upgraded);
+        shared.set_state(ConnectionState::Upgraded);
+        return Ended::because(CloseReason::Upgraded).after(shared.requests.started());
+    }
+    ended.after(shared.requests.started())
 }
 
 impl<T, S: HttpService> fmt::Debug for Connection<T, S> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { protocol: _, timer: _, clock, shared, settings: _, waker: _, settle: _, closing } = self;
+        let Self { protocol: _, timer: _, clock, shared, settings: _, waker: _, settle: _, closing, retire: _ } = self;
         f.debug_struct("Connection")
             .field("id", &shared.id)
             .field("peer", &shared.peer)

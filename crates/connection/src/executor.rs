@@ -32,11 +32,11 @@ where
     #[expect(clippy::disallowed_methods, reason = "the request's guard inside accounts for the task")]
     fn execute(&self, future: F) {
         if self.shared.take_announced_stream() {
-            tokio::spawn(StreamTask::new(future, self.settings.write, self.settings.write_stall));
+            tokio::spawn(StreamTask::new(future, Arc::clone(&self.shared), &self.settings));
         } else {
             // The pump of an extended CONNECT (RFC 8441): it lives as long as the tunnel, without a limit, and counts as
             // a request, or the idle deadline would close a connection whose only work is a tunnel.
-            let live = Live { method: Method::CONNECT, uri: Uri::default(), since: Instant::now() };
+            let live = Live::new(Method::CONNECT, Uri::default(), Instant::now());
             let guard = RequestGuard::new(&self.shared, live);
             tokio::spawn(async move {
                 future.await;

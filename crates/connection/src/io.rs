@@ -10,6 +10,9 @@ use std::{
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use crate::{
+    ConnectionState, Settings,
+    frames::FrameScan,
+    head::HeadScan,
     registry::Place,
     shared::{Shared, Side, Signal},
 };
@@ -25,11 +28,32 @@ pub(crate) struct CountedIo<T> {
     replayed: usize,
     /// Our side of the connection is closed.
     finished: bool,
+    /// HTTP/1: reads along with the head that comes in.
+    head: HeadScan,
+    /// HTTP/2: reads along with the frames.
+    frames: Option<Box<FrameScan>>,
+    /// How many bytes a head may have.
+    max_head: usize,
+    /// What is sent in place of what hyper sends.
+    instead: &'static [u8],
 }
 
+/// hyper's answer to a head that is too long says nothing of where it was too long.
+const URI_TOO_LONG: &[u8] = b"HTTP/1.1 414 URI Too Long\r\ncontent-length: 0\r\nconnection: close\r\n\r\n";
+
 impl<T> CountedIo<T> {
-    pub(crate) const fn new(io: T, place: Place) -> Self {
-        Self { io, place, prefix: Vec::new(), replayed: 0, finished: false }
+    pub(crate) fn new(io: T, place: Place, settings: &Settings) -> Self {
+        Self {
+            io,
+            place,
+            prefix: Vec::new(),
+            replayed: 0,
+            finished: false,
+            head: HeadScan::default(),
+            frames: None,
+            max_head: settings.max_header_bytes as usize,
+            instead: &[],
+        }
     }
 
     pub(crate) fn shared(&self) -> &Arc<Shared> {
@@ -40,11 +64,52 @@ impl<T> CountedIo<T> {
         &self.prefix
     }
 
+    /// The sniff is over: what it has read counts as the protocol's.
+    pub(crate) fn speak(&mut self, http2: bool) {
+        if http2 {
+            self.frames = Some(Box::new(FrameScan::new()));
+        } else {
+            self.shared().set_state(ConnectionState::Active);
+        }
+        let prefix = std::mem::take(&mut self.prefix);
+        self.read_along(&prefix);
+        self.prefix = prefix;
+    }
+
+    fn read_along(&mut self, bytes: &[u8]) {
+        if bytes.is_empty() {
+            return;
+        }
+        let shared = self.place.shared();
+        shared.socket.count_read();
+        if let Some(frames) = &mut self.frames {
+            frames.feed(bytes);
+            shared.socket.set_header_block(frames.blocks, frames.open);
+        } else if shared.requests.in_flight() == 0 && self.head.feed(bytes) {
+            shared.socket.set_ambiguous();
+        }
+    }
+
+    /// The client has closed its side. hyper takes that for a client that left, and would drop a handler that is about
+    /// to answer.
+    fn keeps_quiet_about_end(&self) -> bool {
+        let shared = self.place.shared();
+        let quiet = !shared.is_http2()
+            && shared.requests.in_flight() > 0
+            && !shared.socket.is_body_open()
+            && !shared.socket.is_upgrading()
+            && !shared.socket.is_tell_end();
+        if quiet {
+            shared.socket.set_half_closed();
+        }
+        quiet
+    }
+
     /// After an upgrade the socket is polled by somebody else's task, which only this gate can stop. Before it, the
     /// connection's own task is told, and drops the socket.
     fn gate(&self, side: Side, cx: &Context<'_>) -> io::Result<()> {
         let shared = self.shared();
-        if shared.is_upgrading() {
+        if shared.socket.is_upgrading() {
             shared.listen_upgraded(side, cx.waker());
             if shared.signal() == Signal::Force {
                 return Err(io::Error::new(io::ErrorKind::ConnectionAborted, "the server is shutting down"));
@@ -66,7 +131,7 @@ impl<T: AsyncRead + Unpin> CountedIo<T> {
         }
         let read = buf.filled();
         if !read.is_empty() {
-            self.shared().count_read();
+            self.shared().socket.count_read();
             self.prefix.extend_from_slice(read);
         }
         Poll::Ready(Ok(read.len()))
@@ -103,11 +168,14 @@ impl<T: AsyncRead + Unpin> AsyncRead for CountedIo<T> {
         match ready!(Pin::new(&mut this.io).poll_read(cx, buf)) {
             // TLS without a `close_notify`, as most clients end it. HTTP knows where its messages end and what is cut off;
             // what comes after an upgrade may not.
-            Err(error) if error.kind() == io::ErrorKind::UnexpectedEof && !this.shared().is_upgrading() => {}
+            Err(error) if error.kind() == io::ErrorKind::UnexpectedEof && !this.shared().socket.is_upgrading() => {}
             result => result?,
         }
         if buf.filled().len() > before {
-            this.shared().count_read();
+            this.read_along(&buf.filled()[before..]);
+        } else if buf.remaining() > 0 && this.keeps_quiet_about_end() {
+            // The connection's timer asks again.
+            return Poll::Pending;
         }
         Poll::Ready(Ok(()))
     }
@@ -116,6 +184,10 @@ impl<T: AsyncRead + Unpin> AsyncRead for CountedIo<T> {
 impl<T: AsyncRead + AsyncWrite + Unpin> AsyncWrite for CountedIo<T> {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         self.gate(Side::Write, cx)?;
+        if self.is_answer_to_long_line(bytes) {
+            ready!(self.poll_instead(cx))?;
+            return Poll::Ready(Ok(bytes.len()));
+        }
         let polled = Pin::new(&mut self.io).poll_write(cx, bytes);
         self.count(&polled);
         polled
@@ -127,6 +199,10 @@ impl<T: AsyncRead + AsyncWrite + Unpin> AsyncWrite for CountedIo<T> {
         slices: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
         self.gate(Side::Write, cx)?;
+        if self.is_answer_to_long_line(slices.first().map_or(&[], |slice| slice)) {
+            ready!(self.poll_instead(cx))?;
+            return Poll::Ready(Ok(slices.iter().map(|slice| slice.len()).sum()));
+        }
         let polled = Pin::new(&mut self.io).poll_write_vectored(cx, slices);
         self.count(&polled);
         polled
@@ -139,7 +215,7 @@ impl<T: AsyncRead + AsyncWrite + Unpin> AsyncWrite for CountedIo<T> {
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let polled = Pin::new(&mut self.io).poll_flush(cx);
         // Under TLS the text was taken, but the bytes that carry it may be stuck here.
-        self.shared().set_write_blocked(polled.is_pending());
+        self.shared().socket.set_write_blocked(polled.is_pending());
         polled
     }
 
@@ -152,7 +228,7 @@ impl<T: AsyncRead + AsyncWrite + Unpin> AsyncWrite for CountedIo<T> {
         let this = &mut *self;
         ready!(this.poll_finish(cx))?;
         if this.shared().may_have_unread() {
-            this.shared().set_lingering();
+            this.shared().socket.set_lingering();
             ready!(this.poll_discard(cx));
         }
         Poll::Ready(Ok(()))
@@ -160,11 +236,39 @@ impl<T: AsyncRead + AsyncWrite + Unpin> AsyncWrite for CountedIo<T> {
 }
 
 impl<T: AsyncWrite + Unpin> CountedIo<T> {
+    /// Whether `bytes` begin hyper's answer to a request line that is longer than a head may be.
+    fn is_answer_to_long_line(&mut self, bytes: &[u8]) -> bool {
+        if !self.instead.is_empty() {
+            return true;
+        }
+        let long = self.frames.is_none()
+            && self.head.unfinished_line().is_some_and(|bytes| bytes >= self.max_head)
+            && bytes.starts_with(b"HTTP/1.1 431 ");
+        if long {
+            self.instead = URI_TOO_LONG;
+        }
+        long
+    }
+
+    fn poll_instead(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        while !self.instead.is_empty() {
+            let n = ready!(Pin::new(&mut self.io).poll_write(cx, self.instead))?;
+            if n == 0 {
+                return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
+            }
+            self.shared().socket.count_written(n);
+            self.instead = &self.instead[n..];
+        }
+        // The line is answered; nothing more is.
+        self.head = HeadScan::default();
+        Poll::Ready(Ok(()))
+    }
+
     /// Closes our side.
     pub(crate) fn poll_finish(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         if !self.finished {
             let polled = Pin::new(&mut self.io).poll_shutdown(cx);
-            self.shared().set_write_blocked(polled.is_pending());
+            self.shared().socket.set_write_blocked(polled.is_pending());
             ready!(polled)?;
             self.finished = true;
         }
@@ -175,9 +279,9 @@ impl<T: AsyncWrite + Unpin> CountedIo<T> {
 impl<T> CountedIo<T> {
     fn count(&self, polled: &Poll<io::Result<usize>>) {
         match polled {
-            Poll::Ready(Ok(n)) => self.shared().count_written(*n),
+            Poll::Ready(Ok(n)) => self.shared().socket.count_written(*n),
             Poll::Ready(Err(_)) => {}
-            Poll::Pending => self.shared().set_write_blocked(true),
+            Poll::Pending => self.shared().socket.set_write_blocked(true),
         }
     }
 }

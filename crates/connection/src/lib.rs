@@ -53,8 +53,12 @@
 #![forbid(unsafe_code)]
 
 mod connection;
+mod control;
 mod executor;
+mod frames;
+mod head;
 mod io;
+mod observer;
 mod phase;
 mod protocol;
 mod registry;
@@ -66,13 +70,16 @@ mod shared;
 mod state;
 #[cfg(feature = "tls")]
 pub mod tls;
+mod upgrades;
 
 pub use self::connection::Connection;
-pub use self::registry::{Gauges, Open, OpenRequest, Place, Registry};
+pub use self::control::ConnectionControl;
+pub use self::observer::{ConnectionInfo, Observer};
+pub use self::registry::{Gauges, Open, OpenRequest, Place, Registry, RegistryBuilder};
 pub use self::request_body::{BodyTimeout, RequestBody};
 pub use self::response_body::ResponseBody;
 pub use self::service::HttpService;
-pub use self::settings::Settings;
+pub use self::settings::{MinRate, Settings};
 pub use self::state::{CloseReason, ConnectionState, Ended};
 
 type BoxError = Box<dyn std::error::Error + Send + Sync>;

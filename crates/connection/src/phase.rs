@@ -1,10 +1,19 @@
 //! Which deadline counts, worked out from what the parts of a connection report. No I/O, no timer: a pure clockwork.
 
+mod pace;
+#[cfg(test)]
+mod tests;
+
 use std::time::Duration;
 
 use tokio::time::Instant;
 
-use crate::{Settings, settings::deadline, shared::Shared};
+pub(crate) use self::pace::Pace;
+use crate::{
+    Settings,
+    settings::deadline,
+    shared::{Override, Shared},
+};
 
 /// How long an HTTP/2 peer may take to answer our GOAWAY, and a client to take its 408.
 const FAREWELL: Duration = Duration::from_secs(5);
@@ -24,21 +33,32 @@ pub(crate) struct Facts {
     /// Bytes sent so far.
     pub(crate) written: u64,
     pub(crate) write_unlimited: bool,
+    /// What the handler set its own write limit to.
+    pub(crate) write_override: Override,
+    /// HTTP/2: how many header blocks began so far (the preface counts as one), and whether the last is unfinished.
+    pub(crate) header_block: (u64, bool),
+    /// The client has closed its side while a request is in flight, and hyper does not know.
+    pub(crate) half_closed: bool,
     pub(crate) lingering: bool,
 }
 
 impl Facts {
     pub(crate) fn of(shared: &Shared) -> Self {
+        let Shared { requests, socket, .. } = shared;
+        let started = requests.started();
         Self {
             http2: shared.is_http2(),
-            started: shared.started(),
-            in_flight: shared.in_flight(),
-            read_seen: shared.take_read_seen(),
-            body_seen: shared.take_body_seen(),
-            write_blocked: shared.is_write_blocked(),
-            written: shared.written(),
-            write_unlimited: shared.is_write_unlimited(),
-            lingering: shared.is_lingering(),
+            started,
+            in_flight: requests.in_flight(),
+            read_seen: socket.take_read_seen(),
+            body_seen: socket.take_body_seen(),
+            write_blocked: socket.is_write_blocked(),
+            written: socket.written(),
+            write_unlimited: socket.is_write_unlimited(),
+            write_override: requests.write_override(started),
+            header_block: socket.header_block(),
+            half_closed: socket.is_half_closed() && !socket.is_tell_end(),
+            lingering: socket.is_lingering(),
         }
     }
 }
@@ -61,7 +81,8 @@ pub(crate) enum Phase {
 pub(crate) enum Limit {
     Header,
     Write,
-    Stall,
+    Slow,
+    HalfClosed,
     Idle,
     Closing,
 }
@@ -71,31 +92,35 @@ pub(crate) struct Clock {
     phase: Phase,
     since: Instant,
     started: u64,
-    /// When the peer last took a byte, and how many it had taken, while there is more to send.
-    blocked: Option<(Instant, u64)>,
+    /// How fast the peer takes the response.
+    pace: Pace,
+    /// HTTP/2: the unfinished header block, by number, and since when.
+    block: Option<(u64, Instant)>,
+    /// Since when the client's side is closed and nothing went out to it, and how much had gone out then.
+    half_closed: Option<(Instant, u64)>,
 }
 
 impl Clock {
-    pub(crate) const fn new(now: Instant) -> Self {
-        Self { phase: Phase::Head, since: now, started: 0, blocked: None }
+    pub(crate) fn new(now: Instant) -> Self {
+        Self { phase: Phase::Head, since: now, started: 0, pace: Pace::default(), block: None, half_closed: None }
     }
 
     pub(crate) const fn phase(&self) -> Phase {
         self.phase
     }
 
-    fn enter(&mut self, phase: Phase, now: Instant) {
+    const fn enter(&mut self, phase: Phase, now: Instant) {
         self.phase = phase;
         self.since = now;
     }
 
     /// The connection was asked to end; what is left of it has `FAREWELL` to go.
-    pub(crate) fn close(&mut self, now: Instant) {
+    pub(crate) const fn close(&mut self, now: Instant) {
         self.enter(Phase::Closing, now);
     }
 
     /// The HTTP/2 preface is in: no stream yet is idle.
-    pub(crate) fn preface(&mut self, now: Instant) {
+    pub(crate) const fn preface(&mut self, now: Instant) {
         self.enter(Phase::Idle, now);
     }
 
@@ -103,6 +128,9 @@ impl Clock {
     pub(crate) fn observe(&mut self, now: Instant, facts: Facts) {
         let begun = facts.started != self.started;
         self.started = facts.started;
+        if begun && !facts.http2 {
+            self.pace.restart(facts.written);
+        }
         match self.phase {
             Phase::Closing | Phase::Lingering => {
                 if facts.lingering && self.phase == Phase::Closing {
@@ -115,20 +143,29 @@ impl Clock {
                     self.enter(Phase::Active, now);
                 } else if facts.in_flight == 0 && (begun || phase == Phase::Active) {
                     // The body was handed over, but its bytes are not out yet: still the response's time.
-                    if facts.write_blocked {
-                        if begun {
-                            self.enter(Phase::Active, now);
-                        }
-                    } else {
+                    if !facts.write_blocked {
                         self.enter(Phase::Idle, now);
+                    } else if begun {
+                        self.enter(Phase::Active, now);
                     }
                 } else if phase == Phase::Idle && facts.read_seen && !facts.http2 {
                     self.enter(Phase::Head, now);
                 }
             }
         }
-        self.blocked = match self.blocked {
-            _ if !facts.write_blocked => None,
+        if facts.write_blocked {
+            self.pace.wait(now, facts.written);
+        } else {
+            self.pace.go(now);
+        }
+        self.block = match (facts.header_block, self.block) {
+            ((_, false), _) => None,
+            ((number, true), Some((same, since))) if same == number => Some((number, since)),
+            ((number, true), _) => Some((number, now)),
+        };
+        // As long as it takes what we send, it is there.
+        self.half_closed = match self.half_closed {
+            _ if !facts.half_closed || facts.write_blocked => None,
             Some((since, written)) if written == facts.written => Some((since, written)),
             _ => Some((now, facts.written)),
         };
@@ -139,8 +176,13 @@ impl Clock {
         let phase = match self.phase {
             Phase::Head => deadline(self.since, settings.read_header).map(|at| (at, Limit::Header)),
             // HTTP/2 responses have their deadlines in their streams.
-            Phase::Active if facts.http2 || facts.write_unlimited => None,
-            Phase::Active => deadline(self.since, settings.write).map(|at| (at, Limit::Write)),
+            Phase::Active if facts.http2 => None,
+            Phase::Active => match facts.write_override {
+                Override::None if facts.write_unlimited => None,
+                Override::None => deadline(self.since, settings.write),
+                Override::Until(at) => at,
+            }
+            .map(|at| (at, Limit::Write)),
             Phase::Idle => deadline(self.since, settings.idle).map(|at| (at, Limit::Idle)),
             Phase::Closing => deadline(self.since, Some(FAREWELL)).map(|at| (at, Limit::Closing)),
             // Lingering cannot be without end, also where the setting is off.
@@ -148,129 +190,12 @@ impl Clock {
                 deadline(self.since, settings.linger).or(Some(self.since)).map(|at| (at, Limit::Closing))
             }
         };
-        let stall =
-            self.blocked.and_then(|(since, _)| deadline(since, settings.write_stall)).map(|at| (at, Limit::Stall));
-        match (phase, stall) {
-            (Some(phase), Some(stall)) => Some(if stall.0 < phase.0 { stall } else { phase }),
-            (one, other) => one.or(other),
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    const SECOND: Duration = Duration::from_secs(1);
-
-    const QUIET: Facts = Facts {
-        http2: false,
-        started: 0,
-        in_flight: 0,
-        read_seen: false,
-        body_seen: false,
-        write_blocked: false,
-        written: 0,
-        write_unlimited: false,
-        lingering: false,
-    };
-
-    fn settings() -> Settings {
-        Settings {
-            read_header: Some(5 * SECOND),
-            write: Some(60 * SECOND),
-            write_stall: Some(30 * SECOND),
-            idle: Some(120 * SECOND),
-            linger: Some(5 * SECOND),
-            ..Settings::default()
-        }
-    }
-
-    /// Feeds facts at seconds, and gives the deadline in seconds after the last of them.
-    fn after(steps: &[(u32, Facts)]) -> Option<(u64, Limit)> {
-        let start = Instant::now();
-        let mut clock = Clock::new(start);
-        let mut last = QUIET;
-        for &(at, facts) in steps {
-            clock.observe(start + at * SECOND, facts);
-            last = facts;
-        }
-        clock.deadline(&settings(), last).map(|(at, limit)| ((at - start).as_secs(), limit))
-    }
-
-    #[test]
-    fn the_first_head_counts_from_accept_whatever_drips_in() {
-        let drip = Facts { read_seen: true, ..QUIET };
-        assert_eq!(after(&[]), Some((5, Limit::Header)));
-        assert_eq!(after(&[(1, drip), (2, drip), (4, drip)]), Some((5, Limit::Header)));
-    }
-
-    #[test]
-    fn each_request_has_its_own_write_clock() {
-        let first = Facts { started: 1, in_flight: 1, read_seen: true, ..QUIET };
-        let second = Facts { started: 2, ..first };
-        assert_eq!(after(&[(1, first)]), Some((61, Limit::Write)));
-        assert_eq!(after(&[(1, first), (30, first)]), Some((61, Limit::Write)), "not restarted by more polls");
-        assert_eq!(after(&[(1, first), (30, second)]), Some((90, Limit::Write)), "the next request begins anew");
-    }
-
-    #[test]
-    fn the_write_clock_begins_when_the_request_is_in() {
-        let begun = Facts { started: 1, in_flight: 1, ..QUIET };
-        let body = Facts { body_seen: true, ..begun };
-        assert_eq!(after(&[(1, begun), (50, body)]), Some((110, Limit::Write)), "an upload is not the response's time");
-        assert_eq!(after(&[(1, begun), (50, body), (55, begun)]), Some((110, Limit::Write)), "one that stops is");
-    }
-
-    #[test]
-    fn a_request_that_began_and_ended_in_one_poll_is_idle() {
-        let done = Facts { started: 1, read_seen: true, ..QUIET };
-        assert_eq!(after(&[(1, done)]), Some((121, Limit::Idle)));
-    }
-
-    #[test]
-    fn the_idle_clock_ends_with_the_first_byte() {
-        let done = Facts { started: 1, read_seen: true, ..QUIET };
-        let quiet = Facts { started: 1, ..QUIET };
-        let byte = Facts { read_seen: true, ..quiet };
-        assert_eq!(after(&[(1, done), (100, quiet)]), Some((121, Limit::Idle)));
-        assert_eq!(after(&[(1, done), (100, byte)]), Some((105, Limit::Header)));
-        assert_eq!(
-            after(&[(1, done), (100, byte), (103, byte)]),
-            Some((105, Limit::Header)),
-            "a drip restarts nothing"
-        );
-    }
-
-    #[test]
-    fn bytes_on_http2_are_not_a_head() {
-        let done = Facts { http2: true, started: 1, read_seen: true, ..QUIET };
-        assert_eq!(after(&[(1, done), (50, done)]), Some((121, Limit::Idle)), "a ping is not activity");
-    }
-
-    #[test]
-    fn a_response_ends_with_its_last_byte_not_with_its_body() {
-        let active = Facts { started: 1, in_flight: 1, ..QUIET };
-        let blocked = Facts { in_flight: 0, write_blocked: true, ..active };
-        let flushed = Facts { write_blocked: false, ..blocked };
-        assert_eq!(after(&[(0, active), (50, blocked)]), Some((60, Limit::Write)));
-        assert_eq!(after(&[(0, active), (50, blocked), (55, flushed)]), Some((175, Limit::Idle)));
-    }
-
-    #[test]
-    fn a_stalled_reader_is_cut_from_its_last_byte() {
-        let unlimited = Facts { started: 1, in_flight: 1, write_unlimited: true, ..QUIET };
-        let blocked = Facts { write_blocked: true, written: 10, ..unlimited };
-        let more = Facts { written: 11, ..blocked };
-        assert_eq!(after(&[(0, unlimited)]), None, "no total limit");
-        assert_eq!(after(&[(0, blocked), (20, blocked)]), Some((30, Limit::Stall)));
-        assert_eq!(after(&[(0, blocked), (20, more)]), Some((50, Limit::Stall)), "progress restarts it");
-        assert_eq!(after(&[(0, blocked), (20, unlimited)]), None, "nothing to send is no stall");
-    }
-
-    #[test]
-    fn lingering_is_bounded() {
-        let linger = Facts { started: 1, lingering: true, ..QUIET };
-        assert_eq!(after(&[(10, linger), (12, linger)]), Some((15, Limit::Closing)));
+        let slow = self.pace.deadline(settings.write_stall, settings.min_write_rate).map(|at| (at, Limit::Slow));
+        let block =
+            self.block.and_then(|(_, since)| deadline(since, settings.read_header)).map(|at| (at, Limit::Header));
+        let half_closed = self
+            .half_closed
+            .map(|(since, _)| (deadline(since, settings.half_close_grace).unwrap_or(since), Limit::HalfClosed));
+        [phase, slow, block, half_closed].into_iter().flatten().min_by_key(|(at, _)| *at)
     }
 }

@@ -19,7 +19,7 @@ use crate::{
 };
 
 /// The client connection preface (RFC 9113, 3.4).
-const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+pub(crate) const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 
 /// hyper is told to give up on the connection, so it is said by hand.
 const REQUEST_TIMEOUT: &[u8] = b"HTTP/1.1 408 Request Timeout\r\ncontent-length: 0\r\nconnection: close\r\n\r\n";
@@ -90,7 +90,8 @@ where
     }
 
     fn speak(&mut self, http2: bool, settings: &Arc<Settings>) {
-        let Self::Sniff { io, service } = std::mem::replace(self, Self::Gone) else { return };
+        let Self::Sniff { mut io, service } = std::mem::replace(self, Self::Gone) else { return };
+        io.speak(http2);
         let shared = Arc::clone(io.shared());
         let io = TokioIo::new(io);
         if http2 {

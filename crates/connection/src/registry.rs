@@ -1,8 +1,12 @@
 use std::{
+    any::Any,
     collections::HashMap,
     fmt,
     net::SocketAddr,
-    sync::{Arc, Mutex, MutexGuard, PoisonError, Weak},
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError, Weak,
+        atomic::{AtomicU64, Ordering::Relaxed},
+    },
     time::Duration,
 };
 
@@ -10,8 +14,9 @@ use http::{Method, Uri};
 use tokio::{sync::Notify, time::Instant};
 
 use crate::{
-    ConnectionState,
+    CloseReason, ConnectionInfo, ConnectionState, Observer,
     shared::{Live, Shared, Signal},
+    upgrades::Upgrades,
 };
 
 /// Every connection from accept to close, upgraded sockets included.
@@ -28,11 +33,16 @@ struct Inner {
     table: Mutex<Table>,
     /// Told when the last connection is gone.
     empty: Notify,
+    observer: Option<Arc<dyn Observer>>,
+    context: Option<Arc<dyn Any + Send + Sync>>,
+    upgrades: Upgrades,
+    opened: AtomicU64,
+    /// By [`CloseReason`].
+    closed: [AtomicU64; CloseReason::ALL.len()],
 }
 
 #[derive(Default)]
 struct Table {
-    next: u64,
     connections: HashMap<u64, Weak<Shared>>,
     /// What connections that are opened from now on are told at once.
     signal: Option<Signal>,
@@ -97,18 +107,25 @@ impl Registry {
         Self::default()
     }
 
+    /// An empty registry with an observer, or with something that handlers can look up.
+    pub fn builder() -> RegistryBuilder {
+        RegistryBuilder::default()
+    }
+
     /// Registers an accepted socket, before anything is read from it, so that a shutdown knows it from the start.
     ///
     /// The [`Place`] goes to [`Connection::new`](crate::Connection::new) and is given back when the socket closes.
     #[must_use]
     pub fn open(&self, peer: Option<SocketAddr>) -> Place {
+        let id = self.inner.opened.fetch_add(1, Relaxed) + 1;
+        // Made before the lock is taken: it tells the observer, which is foreign code.
+        let shared = Arc::new(Shared::new(id, peer, self.inner.observer.clone(), self.inner.context.clone()));
         let mut table = self.inner.lock();
-        table.next += 1;
-        let shared = Arc::new(Shared::new(table.next, peer));
         if let Some(signal) = table.signal {
             shared.raise(signal);
         }
-        table.connections.insert(shared.id, Arc::downgrade(&shared));
+        table.connections.insert(id, Arc::downgrade(&shared));
+        drop(table);
         Place { shared, registry: Arc::clone(&self.inner) }
     }
 
@@ -136,9 +153,21 @@ impl Registry {
                 ConnectionState::Upgraded => gauges.upgraded += 1,
                 ConnectionState::Closed => {}
             }
-            gauges.requests += shared.in_flight() as usize;
+            gauges.requests += shared.requests.in_flight() as usize;
         }
         gauges
+    }
+
+    /// How many connections were opened so far.
+    #[must_use]
+    pub fn opened(&self) -> u64 {
+        self.inner.opened.load(Relaxed)
+    }
+
+    /// How many were closed so far, by reason. The sum of them and of those open is [`opened`](Self::opened), but for
+    /// what changes meanwhile. An upgraded connection counts as [`CloseReason::Upgraded`] when its socket is closed.
+    pub fn closed_by_reason(&self) -> impl Iterator<Item = (CloseReason, u64)> {
+        CloseReason::ALL.into_iter().zip(&self.inner.closed).map(|(reason, count)| (reason, count.load(Relaxed)))
     }
 
     /// Lists what is open, oldest first.
@@ -155,14 +184,23 @@ impl Registry {
                 state: shared.state(),
                 age: now.duration_since(shared.opened),
                 requests: shared
-                    .requests()
+                    .requests
+                    .list()
                     .into_iter()
-                    .map(|Live { method, uri, since }| OpenRequest { method, uri, age: now.duration_since(since) })
+                    .map(|Live { method, uri, since, .. }| OpenRequest { method, uri, age: now.duration_since(since) })
                     .collect(),
             })
             .collect();
         open.sort_unstable_by_key(|open| open.id);
         open
+    }
+
+    /// Lets every connection, also those opened later, end with its next answer: HTTP/1 answers carry
+    /// `Connection: close` from now on. Nothing is closed for it, and new connections are served as before.
+    ///
+    /// For the time in which a load balancer finds out that it should look elsewhere.
+    pub fn retire(&self) {
+        self.inner.signal(Signal::Retire);
     }
 
     /// Asks every connection, also those opened later, to end when what is in flight is answered.
@@ -223,6 +261,46 @@ impl Inner {
     }
 }
 
+/// Makes a [`Registry`].
+#[derive(Default)]
+#[must_use = "it does nothing until it builds"]
+pub struct RegistryBuilder {
+    observer: Option<Arc<dyn Observer>>,
+    context: Option<Arc<dyn Any + Send + Sync>>,
+}
+
+impl RegistryBuilder {
+    /// Its connections tell `observer` of every change of their state.
+    pub fn observer(mut self, observer: impl Observer) -> Self {
+        self.observer = Some(Arc::new(observer));
+        self
+    }
+
+    /// Its connections' handlers find `context` by
+    /// [`ConnectionControl::context`](crate::ConnectionControl::context): something of the server's, at no cost a request.
+    pub fn context<T: Any + Send + Sync>(mut self, context: T) -> Self {
+        self.context = Some(Arc::new(context));
+        self
+    }
+
+    /// The registry, empty.
+    #[must_use]
+    pub fn build(self) -> Registry {
+        let Self { observer, context } = self;
+        Registry { inner: Arc::new(Inner { observer, context, ..Inner::default() }) }
+    }
+}
+
+impl fmt::Debug for RegistryBuilder {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { observer, context } = self;
+        f.debug_struct("RegistryBuilder")
+            .field("observer", &observer.is_some())
+            .field("context", &context.is_some())
+            .finish()
+    }
+}
+
 /// A connection's place in the [`Registry`], given back when it is dropped.
 ///
 /// It lives as long as the socket: in [`Connection`](crate::Connection), and after an upgrade with whoever took the
@@ -234,21 +312,28 @@ pub struct Place {
 }
 
 impl Place {
-    pub(crate) fn shared(&self) -> &Arc<Shared> {
+    pub(crate) const fn shared(&self) -> &Arc<Shared> {
         &self.shared
     }
 
-    /// What the TLS handshake agreed on; `None` before it, and in the clear.
-    #[cfg(feature = "tls")]
+    pub(crate) fn upgrades(&self) -> Upgrades {
+        self.registry.upgrades.clone()
+    }
+
+    /// What is known of the connection.
     #[must_use]
-    pub fn tls(&self) -> Option<&Arc<crate::tls::TlsInfo>> {
-        self.shared.tls()
+    pub fn info(&self) -> ConnectionInfo<'_> {
+        ConnectionInfo::of(&self.shared)
     }
 }
 
 impl Drop for Place {
     fn drop(&mut self) {
+        // Nobody said why: the socket was dropped before it was served, or by whoever took it over.
+        let reason = self.shared.reason().unwrap_or(CloseReason::Done);
+        self.shared.set_reason(reason);
         self.shared.close_socket();
+        self.registry.closed[reason as usize].fetch_add(1, Relaxed);
         let last = {
             let mut table = self.registry.lock();
             table.connections.remove(&self.shared.id);

@@ -13,7 +13,13 @@ use hyper::body::Incoming;
 use pin_project::{pin_project, pinned_drop};
 use tokio::time::Instant;
 
-use crate::{BoxError, executor::stream, shared::Shared};
+use crate::{
+    BoxError, MinRate, Settings,
+    executor::stream,
+    phase::Pace,
+    settings::deadline,
+    shared::{Override, Shared},
+};
 
 /// The body of a request, under the deadline of the connection.
 ///
@@ -25,15 +31,35 @@ pub struct RequestBody {
     body: Incoming,
     #[pin]
     alarm: Alarm,
-    deadline: Option<Instant>,
+    until: Option<Instant>,
+    rate: Option<MinRate>,
+    /// How fast the client sends while it is waited for.
+    pace: Pace,
+    received: u64,
     shared: Arc<Shared>,
+    /// The request's number.
+    number: u64,
     ended: bool,
 }
 
 impl RequestBody {
-    pub(crate) fn new(body: Incoming, deadline: Option<Instant>, shared: Arc<Shared>) -> Self {
+    /// The body of request `number`, whose head was in at `now`.
+    pub(crate) fn new(body: Incoming, shared: Arc<Shared>, number: u64, settings: &Settings, now: Instant) -> Self {
         let ended = body.is_end_stream();
-        Self { body, alarm: Alarm::new(), deadline, shared, ended }
+        if !shared.is_http2() {
+            shared.socket.set_body_open(!ended);
+        }
+        Self {
+            body,
+            alarm: Alarm::new(),
+            until: deadline(now, settings.read_body),
+            rate: settings.min_body_rate,
+            pace: Pace::default(),
+            received: 0,
+            shared,
+            number,
+            ended,
+        }
     }
 }
 
@@ -42,28 +68,48 @@ impl Body for RequestBody {
     type Error = BoxError;
 
     fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
-        let this = self.project();
-        match this.body.poll_frame(cx) {
+        let mut this = self.project();
+        match this.body.as_mut().poll_frame(cx) {
             Poll::Ready(Some(Ok(frame))) => {
+                *this.received += frame.data_ref().map_or(0, Bytes::len) as u64;
+                if this.rate.is_some() {
+                    this.pace.go(Instant::now());
+                }
                 // The response's time begins when the request is in.
                 if this.shared.is_http2() {
                     stream::note_body();
                 } else {
-                    this.shared.set_body_seen();
+                    this.shared.socket.set_body_seen();
+                    if this.body.is_end_stream() {
+                        this.shared.socket.set_body_open(false);
+                    }
                 }
                 Poll::Ready(Some(Ok(frame)))
             }
             Poll::Ready(Some(Err(error))) => Poll::Ready(Some(Err(error.into()))),
             Poll::Ready(None) => {
                 *this.ended = true;
+                if !this.shared.is_http2() {
+                    this.shared.socket.set_body_open(false);
+                }
                 Poll::Ready(None)
             }
-            Poll::Pending => match *this.deadline {
-                Some(at) if this.alarm.poll_until(cx, at).is_ready() => {
-                    Poll::Ready(Some(Err(Box::new(BodyTimeout { _private: () }))))
+            Poll::Pending => {
+                let until = match this.shared.requests.read_override(*this.number) {
+                    Override::None => *this.until,
+                    Override::Until(until) => until,
+                };
+                let slow = this.rate.and_then(|rate| {
+                    this.pace.wait(Instant::now(), *this.received);
+                    this.pace.deadline(None, Some(rate))
+                });
+                match (until.into_iter().chain(slow).min(), slow) {
+                    (Some(at), slow) if this.alarm.poll_until(cx, at).is_ready() => {
+                        Poll::Ready(Some(Err(Box::new(BodyTimeout { too_slow: slow == Some(at) }))))
+                    }
+                    _ => Poll::Pending,
                 }
-                _ => Poll::Pending,
-            },
+            }
         }
     }
 
@@ -80,34 +126,44 @@ impl Body for RequestBody {
 impl PinnedDrop for RequestBody {
     fn drop(self: Pin<&mut Self>) {
         if !self.ended && !self.body.is_end_stream() {
-            self.shared.set_unread_body();
+            self.shared.socket.set_unread_body();
+        }
+        if !self.shared.is_http2() {
+            self.shared.socket.set_body_open(false);
         }
     }
 }
 
 impl fmt::Debug for RequestBody {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { body, alarm: _, deadline, shared: _, ended } = self;
+        let Self { body, alarm: _, until, rate, pace: _, received, shared: _, number: _, ended } = self;
         f.debug_struct("RequestBody")
             .field("body", body)
-            .field("deadline", deadline)
+            .field("until", until)
+            .field("rate", rate)
+            .field("received", received)
             .field("ended", ended)
             .finish_non_exhaustive()
     }
 }
 
-/// A request's body did not come in within [`Settings::read_body`](crate::Settings::read_body).
+/// A request's body did not come in within [`Settings::read_body`](crate::Settings::read_body), or more slowly than
+/// [`Settings::min_body_rate`](crate::Settings::min_body_rate).
 ///
 /// A handler tells it from a client that went away by downcasting the body's error, or one in its chain of sources. The
 /// answer to give is 408 (RFC 9110, 15.5.9); it still reaches the client, and the connection is closed behind it.
 #[derive(Debug)]
 pub struct BodyTimeout {
-    _private: (),
+    too_slow: bool,
 }
 
 impl fmt::Display for BodyTimeout {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("the request body did not arrive in time")
+        f.write_str(if self.too_slow {
+            "the request body arrived too slowly"
+        } else {
+            "the request body did not arrive in time"
+        })
     }
 }
 

@@ -4,6 +4,7 @@ use std::{
 };
 
 use bytes::Bytes;
+use graceful_answer::AnswerBody;
 use http_body::{Body, Frame, SizeHint};
 use pin_project::pin_project;
 
@@ -18,7 +19,7 @@ const H2_PIECE: usize = 16 << 10;
 #[derive(Debug)]
 pub struct ResponseBody<B> {
     #[pin]
-    body: B,
+    body: AnswerBody<B>,
     /// HTTP/2: the rest of a chunk that was cut into pieces.
     rest: Bytes,
     http2: bool,
@@ -26,7 +27,7 @@ pub struct ResponseBody<B> {
 }
 
 impl<B> ResponseBody<B> {
-    pub(crate) const fn new(body: B, http2: bool, guard: Option<RequestGuard>) -> Self {
+    pub(crate) const fn new(body: AnswerBody<B>, http2: bool, guard: Option<RequestGuard>) -> Self {
         Self { body, rest: Bytes::new(), http2, guard }
     }
 }
@@ -38,23 +39,23 @@ impl<B: Body<Data = Bytes>> Body for ResponseBody<B> {
     fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, B::Error>>> {
         let this = self.project();
         if !this.rest.is_empty() {
-            stream::note_progress();
             let n = this.rest.len().min(H2_PIECE);
+            stream::note_sent(n);
             return Poll::Ready(Some(Ok(Frame::data(this.rest.split_to(n)))));
         }
         let mut polled = this.body.poll_frame(cx);
         if *this.http2 {
             match &mut polled {
                 Poll::Pending => stream::note_application_waits(),
-                Poll::Ready(frame) => {
-                    stream::note_progress();
-                    if let Some(Ok(frame)) = frame
-                        && let Some(data) = frame.data_mut()
-                        && data.len() > H2_PIECE
-                    {
-                        *this.rest = data.split_off(H2_PIECE);
+                Poll::Ready(Some(Ok(frame))) => {
+                    if let Some(data) = frame.data_mut() {
+                        if data.len() > H2_PIECE {
+                            *this.rest = data.split_off(H2_PIECE);
+                        }
+                        stream::note_sent(data.len());
                     }
                 }
+                Poll::Ready(_) => {}
             }
         }
         polled
@@ -87,7 +88,7 @@ mod tests {
     async fn a_big_chunk_goes_out_in_pieces_on_http2_only() {
         for (http2, pieces) in [(true, 4), (false, 1)] {
             let chunk = Bytes::from(vec![b'x'; 3 * H2_PIECE + 1]);
-            let mut body = ResponseBody::new(Full::new(chunk.clone()), http2, None);
+            let mut body = ResponseBody::new(AnswerBody::inner(Full::new(chunk.clone())), http2, None);
             let mut sum = Vec::new();
             let mut frames = 0;
             loop {

@@ -1,5 +1,7 @@
 //! The user's service as hyper calls it: every request counted from its head to the last byte of its response.
 
+mod host;
+
 use std::{
     cell::RefCell,
     pin::Pin,
@@ -8,9 +10,10 @@ use std::{
 };
 
 use bytes::Bytes;
+use graceful_answer::{Answer, AnswerBody, PlainText};
 use http::{
     HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Version,
-    header::{CONNECTION, CONTENT_TYPE},
+    header::{CONNECTION, CONTENT_TYPE, UPGRADE},
 };
 use http_body::Body;
 use hyper::body::Incoming;
@@ -19,10 +22,10 @@ use tokio::time::Instant;
 use tower_service::Service;
 
 use crate::{
-    BoxError, RequestBody, ResponseBody, Settings,
+    BoxError, ConnectionControl, RequestBody, ResponseBody, Settings,
     executor::stream,
-    settings::deadline,
-    shared::{Live, Shared, Signal},
+    shared::{Live, Shared},
+    upgrades::{UpgradePlace, Upgrades},
 };
 
 /// What a connection calls: a name for every tower service that takes a [`RequestBody`] and answers in [`Bytes`].
@@ -59,13 +62,33 @@ pub(crate) struct Tracked<S> {
     /// protocol can be taken apart whatever `S` is.
     service: Box<RefCell<S>>,
     shared: Arc<Shared>,
+    upgrades: Upgrades,
     settings: Arc<Settings>,
 }
 
 impl<S> Tracked<S> {
-    pub(crate) fn new(service: S, shared: Arc<Shared>, settings: Arc<Settings>) -> Self {
-        Self { service: Box::new(RefCell::new(service)), shared, settings }
+    pub(crate) fn new(service: S, shared: Arc<Shared>, upgrades: Upgrades, settings: Arc<Settings>) -> Self {
+        Self { service: Box::new(RefCell::new(service)), shared, upgrades, settings }
     }
+
+    /// Whether the request may be handed to the service; if it asks for an upgrade, with a place for that.
+    fn admit<B>(&self, request: &Request<B>) -> Result<Option<UpgradePlace>, Box<Response<Bytes>>> {
+        let answer = PlainText::new();
+        host::check(request).map_err(|bad_host| Box::new(answer.answer(&bad_host)))?;
+        match self.settings.max_upgraded {
+            Some(max) if wants_upgrade(request) => match self.upgrades.admit(max) {
+                Ok(place) => Ok(Some(place)),
+                Err(too_many) => Err(Box::new(answer.answer(&too_many))),
+            },
+            _ => Ok(None),
+        }
+    }
+}
+
+/// HTTP/2 has no upgrades: its tunnels are streams.
+fn wants_upgrade<B>(request: &Request<B>) -> bool {
+    request.version() == Version::HTTP_11
+        && (request.headers().contains_key(UPGRADE) || request.method() == Method::CONNECT)
 }
 
 impl<S: HttpService> hyper::service::Service<Request<Incoming>> for Tracked<S> {
@@ -75,19 +98,31 @@ impl<S: HttpService> hyper::service::Service<Request<Incoming>> for Tracked<S> {
 
     fn call(&self, request: Request<Incoming>) -> Self::Future {
         let http2 = request.version() == Version::HTTP_2;
-        let connect = request.method() == Method::CONNECT;
         let now = Instant::now();
-        let guard = RequestGuard::new(
-            &self.shared,
-            Live { method: request.method().clone(), uri: request.uri().clone(), since: now },
-        );
+        let live = Live::new(request.method().clone(), request.uri().clone(), now);
+        let guard = RequestGuard::new(&self.shared, live);
+        let mut flags = Flags { http2, connect: request.method() == Method::CONNECT, close: false };
         if http2 {
             self.shared.announce_stream();
+        } else {
+            flags.close = self.shared.socket.take_ambiguous();
         }
-        #[cfg(feature = "tls")]
-        let request = with_tls(request, &self.shared);
-        let request = request
-            .map(|body| RequestBody::new(body, deadline(now, self.settings.read_body), Arc::clone(&self.shared)));
+        let admitted = self.admit(&request);
+        let mut request =
+            request.map(|body| RequestBody::new(body, Arc::clone(&self.shared), guard.number, &self.settings, now));
+        let upgrade = match admitted {
+            Ok(upgrade) => upgrade,
+            Err(response) => {
+                flags.close = true;
+                return ResponseFuture {
+                    state: State::Refused(Some(response)),
+                    flags,
+                    upgrade: None,
+                    guard: Some(guard),
+                };
+            }
+        };
+        request.extensions_mut().insert(ConnectionControl::new(Arc::clone(&self.shared), guard.number));
         let mut service = self.service.borrow_mut();
         // Nearly every service is always ready; one that is not gets a clone of its own to wait on, since hyper has no
         // way to hold a request back.
@@ -96,16 +131,17 @@ impl<S: HttpService> hyper::service::Service<Request<Incoming>> for Tracked<S> {
             Poll::Ready(Err(error)) => State::Failed(Some(error)),
             Poll::Pending => State::Waiting(Box::new((service.clone(), Some(request)))),
         };
-        ResponseFuture { state, http2, connect, guard: Some(guard) }
+        ResponseFuture { state, flags, upgrade, guard: Some(guard) }
     }
 }
 
-#[cfg(feature = "tls")]
-fn with_tls<B>(mut request: Request<B>, shared: &Shared) -> Request<B> {
-    if let Some(tls) = shared.tls() {
-        request.extensions_mut().insert(Arc::clone(tls));
-    }
-    request
+/// What is known of a request when its response is there.
+#[derive(Clone, Copy, Debug)]
+struct Flags {
+    http2: bool,
+    connect: bool,
+    /// It must be the last one of its connection.
+    close: bool,
 }
 
 /// One request in flight. Made by `call`, it moves on into the future and then into the response's body.
@@ -132,8 +168,8 @@ impl Drop for RequestGuard {
 pub(crate) struct ResponseFuture<S: HttpService> {
     #[pin]
     state: State<S>,
-    http2: bool,
-    connect: bool,
+    flags: Flags,
+    upgrade: Option<UpgradePlace>,
     guard: Option<RequestGuard>,
 }
 
@@ -143,6 +179,8 @@ enum State<S: HttpService> {
     /// Boxed: rare, and bigger than most handlers' futures.
     Waiting(Box<(S, Option<Request<RequestBody>>)>),
     Failed(Option<S::Error>),
+    /// Answered here. Boxed: rare.
+    Refused(Option<Box<Response<Bytes>>>),
 }
 
 impl<S: HttpService> Future for ResponseFuture<S> {
@@ -152,8 +190,12 @@ impl<S: HttpService> Future for ResponseFuture<S> {
         let mut this = self.project();
         let polled = loop {
             let future = match this.state.as_mut().project() {
-                StateProj::Called(future) => break future.poll(cx),
+                StateProj::Called(future) => break future.poll(cx).map_ok(|response| response.map(AnswerBody::inner)),
                 StateProj::Failed(error) => break error.take().map_or(Poll::Pending, |error| Poll::Ready(Err(error))),
+                StateProj::Refused(response) => match response.take() {
+                    Some(response) => break Poll::Ready(Ok(response.map(AnswerBody::answer))),
+                    None => break Poll::Pending,
+                },
                 StateProj::Waiting(waiting) => {
                     let (service, request) = &mut **waiting;
                     match service.poll_ready(cx) {
@@ -168,35 +210,36 @@ impl<S: HttpService> Future for ResponseFuture<S> {
             };
             this.state.set(State::Called(future));
         };
-        if *this.http2 && polled.is_pending() {
+        let flags = *this.flags;
+        if flags.http2 && polled.is_pending() {
             stream::note_application_waits();
         }
         let mut response = ready!(polled)?;
         let guard = this.guard.take();
         if let Some(guard) = &guard {
-            on_head(&mut response, &guard.shared, *this.http2, *this.connect);
+            on_head(&mut response, &guard.shared, flags, this.upgrade.take());
         }
-        Poll::Ready(Ok(response.map(|body| ResponseBody::new(body, *this.http2, guard))))
+        Poll::Ready(Ok(response.map(|body| ResponseBody::new(body, flags.http2, guard))))
     }
 }
 
 /// What a response's head says about the connection.
-fn on_head<B>(response: &mut Response<B>, shared: &Shared, http2: bool, connect: bool) {
+fn on_head<B>(response: &mut Response<B>, shared: &Shared, flags: Flags, upgrade: Option<UpgradePlace>) {
     if is_event_stream(response.headers()) {
         // Events have no last byte to wait for; a reader that stops is still cut.
-        if http2 {
+        if flags.http2 {
             stream::note_unlimited();
         } else {
-            shared.set_write_unlimited();
+            shared.socket.set_write_unlimited();
         }
     }
-    if http2 {
+    if flags.http2 {
         return;
     }
-    let upgrade = response.status() == StatusCode::SWITCHING_PROTOCOLS || (connect && response.status().is_success());
-    if upgrade {
-        shared.set_upgrading();
-    } else if shared.signal() != Signal::None {
+    let accepted = flags.connect && response.status().is_success();
+    if accepted || response.status() == StatusCode::SWITCHING_PROTOCOLS {
+        shared.upgrade(upgrade);
+    } else if flags.close || shared.is_last_answer() {
         response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
     }
 }

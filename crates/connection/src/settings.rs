@@ -21,6 +21,16 @@ pub struct Settings {
     /// How long a peer may take no byte at all while there is something to send. It also protects where `write` is off
     /// or lifted. Default 30 s.
     pub write_stall: Option<Duration>,
+    /// How fast a request's body must come in while the handler waits for it. Default off; 240 bytes a second after 5 s is
+    /// Kestrel's.
+    pub min_body_rate: Option<MinRate>,
+    /// How fast a client must take a response while there is more to send. Default off; 240 bytes a second after 5 s is
+    /// Kestrel's.
+    pub min_write_rate: Option<MinRate>,
+    /// HTTP/1: how long a handler runs on after the client has closed its side, so that a quick one still answers a
+    /// client that sends its request and then the end (`printf … | nc -N`). Then it is dropped, as for a client that left:
+    /// the two look alike until something is written. A reset drops it at once. Default 100 ms.
+    pub half_close_grace: Option<Duration>,
     /// Between a response and the first byte of the next request; for HTTP/2, without a stream. Default 120 s (Go
     /// document).
     pub idle: Option<Duration>,
@@ -33,6 +43,14 @@ pub struct Settings {
     pub max_header_bytes: u32,
     /// HTTP/1: how many header fields a request may have; beyond it 431. Default 100 (hyper's own).
     pub max_headers: usize,
+    /// How old a connection may grow before it is asked to end, give or take a tenth, so that connections opened together
+    /// do not end together. What is in flight is answered. Default off.
+    pub max_age: Option<Duration>,
+    /// How many requests a connection may carry, give or take a tenth. Default off.
+    pub max_requests: Option<u64>,
+    /// How many sockets may be upgraded (WebSockets, tunnels) at once; a request for one more is answered 503. HTTP/2's
+    /// are streams, and count as such. Default off.
+    pub max_upgraded: Option<usize>,
     /// HTTP/2: how many streams a client may have open at once. Default 250 (Go's net/http).
     pub h2_max_streams: u32,
 }
@@ -44,12 +62,44 @@ impl Default for Settings {
             read_body: Some(Duration::from_secs(30)),
             write: Some(Duration::from_secs(60)),
             write_stall: Some(Duration::from_secs(30)),
+            min_body_rate: None,
+            min_write_rate: None,
+            half_close_grace: Some(Duration::from_millis(100)),
             idle: Some(Duration::from_secs(120)),
             linger: Some(Duration::from_secs(5)),
             max_header_bytes: 64 << 10,
             max_headers: 100,
+            max_age: None,
+            max_requests: None,
+            max_upgraded: None,
             h2_max_streams: 250,
         }
+    }
+}
+
+/// The least that a peer must move, on average, while it is waited for.
+///
+/// It is a better limit for big bodies than a total one, which a slow but honest client cannot meet.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct MinRate {
+    /// Bytes a second, at least 1.
+    pub bytes_per_second: u64,
+    /// How long it may move nothing, or less than that, before the rate counts.
+    pub grace: Duration,
+}
+
+impl MinRate {
+    /// At least `bytes_per_second`, once `grace` is over. `None` for a rate of 0, which is no limit.
+    #[must_use]
+    pub const fn new(bytes_per_second: u64, grace: Duration) -> Option<Self> {
+        if bytes_per_second == 0 { None } else { Some(Self { bytes_per_second, grace }) }
+    }
+
+    /// How long so many bytes may take.
+    pub(crate) fn time_for(self, bytes: u64) -> Duration {
+        let millis = u128::from(bytes) * 1000 / u128::from(self.bytes_per_second.max(1));
+        Duration::from_millis(u64::try_from(millis).unwrap_or(u64::MAX))
     }
 }
 

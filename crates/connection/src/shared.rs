@@ -1,104 +1,103 @@
-//! The cell of atomics that the parts of one connection share.
+//! The cell that the parts of one connection share.
 //!
 //! One writer a field, unless said otherwise, so most accesses are relaxed plain loads and stores: the connection's
 //! task reads them after it polled the parts that write them, and the registry reads them for figures that may be a
 //! moment old. What orders something says so.
 
+mod flag;
+mod requests;
+mod socket;
+
 use std::{
+    any::Any,
+    fmt,
     net::SocketAddr,
     sync::{
-        Mutex, MutexGuard, PoisonError,
+        Arc, Mutex, MutexGuard, OnceLock, PoisonError,
         atomic::{
-            AtomicBool, AtomicU8, AtomicU32, AtomicU64,
-            Ordering::{AcqRel, Acquire, Relaxed, Release},
+            AtomicU8,
+            Ordering::{AcqRel, Acquire, Relaxed},
         },
     },
     task::Waker,
 };
 
-use http::{Method, Uri};
 use tokio::time::Instant;
 
-use crate::ConnectionState;
+use self::flag::Flag;
+pub(crate) use self::{
+    requests::{Live, Override, Requests},
+    socket::Socket,
+};
+use crate::{CloseReason, ConnectionInfo, ConnectionState, Observer, upgrades::UpgradePlace};
 
 /// What the registry asks of a connection. Only ever raised.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Signal {
     None,
+    /// The next answer is the last; nothing is closed for it.
+    Retire,
     Drain,
     Force,
 }
 
-#[derive(Debug)]
 pub(crate) struct Shared {
     pub(crate) id: u64,
     pub(crate) peer: Option<SocketAddr>,
     pub(crate) opened: Instant,
+    pub(crate) requests: Requests,
+    pub(crate) socket: Socket,
+    /// The socket's place among the upgraded ones, once it is one.
+    upgraded_place: Mutex<Option<UpgradePlace>>,
+    observer: Option<Arc<dyn Observer>>,
+    /// What the server lets handlers look up.
+    pub(crate) context: Option<Arc<dyn Any + Send + Sync>>,
     state: AtomicU8,
-    signal: AtomicU8,
-    http2: AtomicBool,
-    /// Set before hyper can hand the socket to whoever upgraded it, so that its first poll there is already gated.
-    upgrading: AtomicBool,
-    /// Requests between their head and the end of their response's body.
-    in_flight: AtomicU32,
-    started: AtomicU64,
-    /// What is in flight, by the number it began with, so that a shutdown can name what it waits for. Uncontended: one
-    /// entry for HTTP/1, the streams of one connection for HTTP/2.
-    requests: Mutex<Vec<(u64, Live)>>,
-    /// Bytes came in since the connection's task last looked.
-    read_seen: AtomicBool,
-    /// Bytes came in since the last request began: a part of a head, or a body.
-    unread_head: AtomicBool,
-    /// A part of a request's body was handed over since the connection's task last looked (h1).
-    body_seen: AtomicBool,
-    /// A request's body was dropped before its end.
-    unread_body: AtomicBool,
-    /// The socket took no byte when it was last asked to.
-    write_blocked: AtomicBool,
-    written: AtomicU64,
-    /// The response in flight (h1) has no total write limit.
-    write_unlimited: AtomicBool,
-    lingering: AtomicBool,
+    reason: OnceLock<CloseReason>,
+    http2: Flag,
+    /// The connection is to end when what is in flight is answered.
+    close_wanted: Flag,
     /// The next future that hyper hands to the executor is a stream, not the pump of a tunnel.
-    stream_announced: AtomicBool,
-    socket_open: AtomicBool,
+    stream_announced: Flag,
+    signal: AtomicU8,
     /// The connection's own task. Kept, not taken, by a wake: a second signal must get through as well.
     task: Mutex<Option<Waker>>,
     /// What the handshake agreed on, once it is done.
     #[cfg(feature = "tls")]
-    tls: std::sync::OnceLock<std::sync::Arc<crate::tls::TlsInfo>>,
+    tls: OnceLock<Box<crate::tls::TlsInfo>>,
     /// Reader and writer of an upgraded socket, which no longer runs in the connection's task.
     upgraded: [Mutex<Option<Waker>>; 2],
 }
 
 impl Shared {
-    pub(crate) fn new(id: u64, peer: Option<SocketAddr>) -> Self {
-        Self {
+    pub(crate) fn new(
+        id: u64,
+        peer: Option<SocketAddr>,
+        observer: Option<Arc<dyn Observer>>,
+        context: Option<Arc<dyn Any + Send + Sync>>,
+    ) -> Self {
+        let shared = Self {
             id,
             peer,
             opened: Instant::now(),
+            requests: Requests::default(),
+            socket: Socket::default(),
+            upgraded_place: Mutex::new(None),
+            observer,
+            context,
             state: AtomicU8::new(ConnectionState::New.to_u8()),
+            reason: OnceLock::new(),
+            http2: Flag::default(),
+            close_wanted: Flag::default(),
+            stream_announced: Flag::default(),
             signal: AtomicU8::new(0),
-            http2: AtomicBool::new(false),
-            upgrading: AtomicBool::new(false),
-            in_flight: AtomicU32::new(0),
-            started: AtomicU64::new(0),
-            requests: Mutex::new(Vec::new()),
-            read_seen: AtomicBool::new(false),
-            unread_head: AtomicBool::new(false),
-            body_seen: AtomicBool::new(false),
-            unread_body: AtomicBool::new(false),
-            write_blocked: AtomicBool::new(false),
-            written: AtomicU64::new(0),
-            write_unlimited: AtomicBool::new(false),
-            lingering: AtomicBool::new(false),
-            stream_announced: AtomicBool::new(false),
-            socket_open: AtomicBool::new(true),
             task: Mutex::new(None),
             #[cfg(feature = "tls")]
-            tls: std::sync::OnceLock::new(),
+            tls: OnceLock::new(),
             upgraded: [Mutex::new(None), Mutex::new(None)],
-        }
+        };
+        shared.observe(ConnectionState::New);
+        shared
     }
 
     // State.
@@ -107,81 +106,79 @@ impl Shared {
         ConnectionState::from_u8(self.state.load(Relaxed))
     }
 
+    /// HTTP/2 streams end in tasks of their own, so two of them may get here at once: the swap lets each change be told
+    /// once.
     pub(crate) fn set_state(&self, state: ConnectionState) {
-        self.state.store(state.to_u8(), Relaxed);
+        if self.state() != state && self.state.swap(state.to_u8(), Relaxed) != state.to_u8() {
+            self.observe(state);
+        }
+    }
+
+    fn observe(&self, state: ConnectionState) {
+        if let Some(observer) = &self.observer {
+            observer.state(&ConnectionInfo::of(self), state);
+        }
+    }
+
+    /// Why the connection ended; the first reason counts.
+    pub(crate) fn reason(&self) -> Option<CloseReason> {
+        self.reason.get().copied()
+    }
+
+    pub(crate) fn set_reason(&self, reason: CloseReason) {
+        let _ = self.reason.set(reason);
     }
 
     pub(crate) fn is_http2(&self) -> bool {
-        self.http2.load(Relaxed)
+        self.http2.get()
     }
 
     pub(crate) fn set_http2(&self) {
-        self.http2.store(true, Relaxed);
+        self.http2.set();
     }
 
-    pub(crate) fn is_upgrading(&self) -> bool {
-        self.upgrading.load(Acquire)
+    /// Ends the connection when what is in flight is answered. From any task.
+    pub(crate) fn want_close(&self) {
+        self.close_wanted.set();
+        self.wake();
     }
 
-    /// Pairs with the `Acquire` in [`is_upgrading`](Self::is_upgrading), which the new owner's first poll makes.
-    pub(crate) fn set_upgrading(&self) {
-        self.upgrading.store(true, Release);
+    /// Whether the connection itself is to end when what is in flight is answered.
+    pub(crate) fn is_close_wanted(&self) -> bool {
+        self.close_wanted.get() || self.requests.is_last()
     }
 
-    pub(crate) fn is_socket_open(&self) -> bool {
-        self.socket_open.load(Acquire)
+    /// Whether the answer that goes out now is to be the last.
+    pub(crate) fn is_last_answer(&self) -> bool {
+        self.is_close_wanted() || self.signal() != Signal::None
     }
 
-    pub(crate) fn close_socket(&self) {
-        self.socket_open.store(false, Release);
-        self.set_state(ConnectionState::Closed);
+    /// hyper calls the service and hands over the stream's future right after, in one poll of the connection's task.
+    pub(crate) fn announce_stream(&self) {
+        self.stream_announced.set();
+    }
+
+    pub(crate) fn take_announced_stream(&self) -> bool {
+        self.stream_announced.take()
     }
 
     // Requests.
 
-    pub(crate) fn in_flight(&self) -> u32 {
-        self.in_flight.load(Acquire)
-    }
-
-    pub(crate) fn started(&self) -> u64 {
-        self.started.load(Relaxed)
-    }
-
     /// Gives the number to end it with.
     pub(crate) fn begin_request(&self, live: Live) -> u64 {
-        // Requests begin in the connection's own task only.
-        let number = self.started.load(Relaxed) + 1;
-        self.started.store(number, Relaxed);
-        self.lock_requests().push((number, live));
         if !self.is_http2() {
-            self.unread_head.store(false, Relaxed);
-            self.unread_body.store(false, Relaxed);
-            self.write_unlimited.store(false, Relaxed);
+            self.socket.begin_request();
         }
-        if self.in_flight.fetch_add(1, AcqRel) == 0 {
+        let (number, first) = self.requests.begin(live);
+        if first {
             self.set_state(ConnectionState::Active);
         }
         number
     }
 
-    pub(crate) fn requests(&self) -> Vec<Live> {
-        self.lock_requests().iter().map(|(_, live)| live.clone()).collect()
-    }
-
-    fn lock_requests(&self) -> MutexGuard<'_, Vec<(u64, Live)>> {
-        self.requests.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
     pub(crate) fn end_request(&self, number: u64) {
-        {
-            let mut requests = self.lock_requests();
-            if let Some(at) = requests.iter().position(|(other, _)| *other == number) {
-                let _ended = requests.swap_remove(at);
-            }
-        }
-        // AcqRel: whoever sees zero also sees all that the request did.
-        if self.in_flight.fetch_sub(1, AcqRel) == 1 {
-            if self.state() == ConnectionState::Active && !self.is_upgrading() {
+        if self.requests.end(number) {
+            if self.state() == ConnectionState::Active && !self.socket.is_upgrading() {
                 self.set_state(ConnectionState::Idle);
             }
             if self.is_http2() {
@@ -191,96 +188,40 @@ impl Shared {
         }
     }
 
-    /// hyper calls the service and hands over the stream's future right after, in one poll of the connection's task.
-    pub(crate) fn announce_stream(&self) {
-        self.stream_announced.store(true, Relaxed);
+    /// The socket is about to be handed over; its place is given back with the connection's own.
+    pub(crate) fn upgrade(&self, place: Option<UpgradePlace>) {
+        *self.upgraded_place() = place;
+        self.socket.set_upgrading();
     }
 
-    pub(crate) fn take_announced_stream(&self) -> bool {
-        self.stream_announced.swap(false, Relaxed)
-    }
-
-    // The socket.
-
-    pub(crate) fn count_read(&self) {
-        self.read_seen.store(true, Relaxed);
-        self.unread_head.store(true, Relaxed);
-    }
-
-    pub(crate) fn take_read_seen(&self) -> bool {
-        take(&self.read_seen)
-    }
-
-    pub(crate) fn set_body_seen(&self) {
-        self.body_seen.store(true, Relaxed);
-    }
-
-    pub(crate) fn take_body_seen(&self) -> bool {
-        take(&self.body_seen)
-    }
-
-    pub(crate) fn count_written(&self, bytes: usize) {
-        self.written.store(self.written.load(Relaxed) + bytes as u64, Relaxed);
-        self.set_write_blocked(false);
-    }
-
-    pub(crate) fn written(&self) -> u64 {
-        self.written.load(Relaxed)
-    }
-
-    pub(crate) fn is_write_blocked(&self) -> bool {
-        self.write_blocked.load(Relaxed)
-    }
-
-    pub(crate) fn set_write_blocked(&self, blocked: bool) {
-        if self.write_blocked.load(Relaxed) != blocked {
-            self.write_blocked.store(blocked, Relaxed);
-        }
-    }
-
-    pub(crate) fn is_write_unlimited(&self) -> bool {
-        self.write_unlimited.load(Relaxed)
-    }
-
-    pub(crate) fn set_write_unlimited(&self) {
-        self.write_unlimited.store(true, Relaxed);
+    fn upgraded_place(&self) -> MutexGuard<'_, Option<UpgradePlace>> {
+        self.upgraded_place.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     // The end.
 
-    pub(crate) fn set_unread_body(&self) {
-        self.unread_body.store(true, Relaxed);
-    }
-
-    /// A head has begun to come in.
-    pub(crate) fn has_unread_head(&self) -> bool {
-        self.unread_head.load(Relaxed)
+    pub(crate) fn close_socket(&self) {
+        self.socket.close();
+        drop(self.upgraded_place().take());
+        self.set_state(ConnectionState::Closed);
     }
 
     /// The client may still be sending: closing now would reset the connection under the answer.
     pub(crate) fn may_have_unread(&self) -> bool {
-        !self.is_http2() && !self.is_upgrading() && (self.unread_body.load(Relaxed) || self.unread_head.load(Relaxed))
-    }
-
-    pub(crate) fn is_lingering(&self) -> bool {
-        self.lingering.load(Relaxed)
-    }
-
-    pub(crate) fn set_lingering(&self) {
-        self.lingering.store(true, Relaxed);
+        !self.is_http2() && !self.socket.is_upgrading() && self.socket.has_unread()
     }
 
     // TLS.
 
     #[cfg(feature = "tls")]
-    pub(crate) fn tls(&self) -> Option<&std::sync::Arc<crate::tls::TlsInfo>> {
-        self.tls.get()
+    pub(crate) fn tls(&self) -> Option<&crate::tls::TlsInfo> {
+        self.tls.get().map(Box::as_ref)
     }
 
     #[cfg(feature = "tls")]
-    pub(crate) fn set_tls(&self, tls: std::sync::Arc<crate::tls::TlsInfo>) {
+    pub(crate) fn set_tls(&self, tls: crate::tls::TlsInfo) {
         // A socket has one handshake.
-        let _ = self.tls.set(tls);
+        let _ = self.tls.set(Box::new(tls));
     }
 
     /// Whether ALPN has settled that this is HTTP/2, or that it is not; `None` if it has not.
@@ -288,7 +229,7 @@ impl Shared {
     pub(crate) fn agreed_http2(&self) -> Option<bool> {
         #[cfg(feature = "tls")]
         {
-            self.tls().and_then(|tls| tls.alpn()).map(|alpn| alpn == "h2")
+            self.tls()?.alpn().map(|alpn| alpn == "h2")
         }
         #[cfg(not(feature = "tls"))]
         {
@@ -301,7 +242,8 @@ impl Shared {
     pub(crate) fn signal(&self) -> Signal {
         match self.signal.load(Acquire) {
             0 => Signal::None,
-            1 => Signal::Drain,
+            1 => Signal::Retire,
+            2 => Signal::Drain,
             _ => Signal::Force,
         }
     }
@@ -330,12 +272,15 @@ impl Shared {
     }
 }
 
-/// A request in flight.
-#[derive(Clone, Debug)]
-pub(crate) struct Live {
-    pub(crate) method: Method,
-    pub(crate) uri: Uri,
-    pub(crate) since: Instant,
+impl fmt::Debug for Shared {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Shared")
+            .field("id", &self.id)
+            .field("peer", &self.peer)
+            .field("state", &self.state())
+            .field("signal", &self.signal())
+            .finish_non_exhaustive()
+    }
 }
 
 /// A side of an upgraded socket; reader and writer may be two tasks.
@@ -343,15 +288,6 @@ pub(crate) struct Live {
 pub(crate) enum Side {
     Read,
     Write,
-}
-
-/// Nearly always unset: a load is cheaper than a swap, and what is set meanwhile is seen at the next look.
-fn take(flag: &AtomicBool) -> bool {
-    let set = flag.load(Relaxed);
-    if set {
-        flag.store(false, Relaxed);
-    }
-    set
 }
 
 fn wake(slot: &Mutex<Option<Waker>>) {

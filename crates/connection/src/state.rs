@@ -64,14 +64,20 @@ pub enum CloseReason {
     Done,
     /// The socket went on as an upgrade; it is not closed yet.
     Upgraded,
+    /// The TLS handshake did not come to its end: the `HandshakeError` says why.
+    Handshake,
     /// No whole request head (or HTTP/2 preface) within `read_header`.
     HeaderTimeout,
     /// A response was not written within `write`.
     WriteTimeout,
-    /// The client took no byte for `write_stall`.
+    /// The client took no byte for `write_stall`, or fewer than `min_write_rate` asks for.
     WriteStalled,
     /// No request within `idle`.
     IdleTimeout,
+    /// It had carried as many requests, or grown as old, as it may, or a handler asked for its end.
+    Retired,
+    /// The client closed its side, and the handler was not quick enough.
+    HalfClosed,
     /// A graceful shutdown ended it.
     Drained,
     /// A shutdown ran out of time, and what was in flight was dropped.
@@ -83,16 +89,36 @@ pub enum CloseReason {
 }
 
 impl CloseReason {
+    /// All reasons, in the order of their numbers.
+    pub(crate) const ALL: [Self; 13] = [
+        Self::Done,
+        Self::Upgraded,
+        Self::Handshake,
+        Self::HeaderTimeout,
+        Self::WriteTimeout,
+        Self::WriteStalled,
+        Self::IdleTimeout,
+        Self::Retired,
+        Self::HalfClosed,
+        Self::Drained,
+        Self::Forced,
+        Self::BadRequest,
+        Self::Broken,
+    ];
+
     /// The word that logs and metrics use.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Done => "done",
             Self::Upgraded => "upgraded",
+            Self::Handshake => "handshake",
             Self::HeaderTimeout => "header_timeout",
             Self::WriteTimeout => "write_timeout",
             Self::WriteStalled => "write_stalled",
             Self::IdleTimeout => "idle_timeout",
+            Self::Retired => "retired",
+            Self::HalfClosed => "half_closed",
             Self::Drained => "drained",
             Self::Forced => "forced",
             Self::BadRequest => "bad_request",
@@ -115,15 +141,21 @@ pub struct Ended {
     pub reason: CloseReason,
     /// What hyper said, where it failed.
     pub error: Option<hyper::Error>,
+    /// How many requests it had carried.
+    pub requests: u64,
 }
 
 impl Ended {
     pub(crate) const fn because(reason: CloseReason) -> Self {
-        Self { reason, error: None }
+        Self { reason, error: None, requests: 0 }
+    }
+
+    pub(crate) fn after(self, requests: u64) -> Self {
+        Self { requests, ..self }
     }
 
     pub(crate) fn failed(error: hyper::Error) -> Self {
         let reason = if error.is_parse() { CloseReason::BadRequest } else { CloseReason::Broken };
-        Self { reason, error: Some(error) }
+        Self { reason, error: Some(error), requests: 0 }
     }
 }

@@ -10,8 +10,8 @@
 //!
 //! use bytes::Bytes;
 //! use graceful_connection::{
-//!     Connection, Registry, RequestBody, Settings,
-//!     tls::{Acceptor, TlsInfo, TlsSettings},
+//!     Connection, ConnectionControl, Registry, RequestBody, Settings,
+//!     tls::{Acceptor, TlsSettings},
 //! };
 //! use http::{Request, Response};
 //! use http_body_util::Full;
@@ -23,7 +23,8 @@
 //! let settings = Arc::new(Settings::default());
 //! let registry = Registry::new();
 //! let service = service_fn(|request: Request<RequestBody>| async move {
-//!     let tls = request.extensions().get::<Arc<TlsInfo>>().expect("every request here came over TLS");
+//!     let control = request.extensions().get::<ConnectionControl>().expect("every request has one");
+//!     let tls = control.info().tls().expect("every request here came over TLS");
 //!     let text = format!("{} {}\n", tls.version(), tls.cipher_suite());
 //!     Ok::<_, Infallible>(Response::new(Full::new(Bytes::from(text))))
 //! });

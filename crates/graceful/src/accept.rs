@@ -2,11 +2,11 @@
 
 use std::{pin::pin, sync::Arc, time::Duration};
 
-use graceful_connection::{CloseReason, Connection, Ended, HttpService, Registry, Settings};
-use graceful_listener::{AcceptError, Accepted, Backoff, Listener, Peer};
+use graceful_connection::{Connection, HttpService, Registry, Settings};
+use graceful_listener::{AcceptError, Accepted, Backoff, Listener};
 use tokio::time::{Instant, sleep, timeout, timeout_at};
 
-use crate::stack::WithPeer;
+use crate::{server_log::ServerLog, stack::WithPeer};
 
 /// What each accepted socket is given to.
 #[derive(Clone, Debug)]
@@ -14,6 +14,7 @@ pub(crate) struct Serve<S> {
     pub(crate) service: S,
     pub(crate) settings: Arc<Settings>,
     pub(crate) registry: Registry,
+    pub(crate) log: ServerLog,
 }
 
 /// After the order to stop, the queue of finished handshakes counts as empty when nothing came out of it for so long …
@@ -43,7 +44,7 @@ where
         match accepted {
             Ok(accepted) => {
                 if let Some(burst) = backoff.succeeded() {
-                    tracing::info!(target: TARGET, kind = "accept", source = "http", %burst, "accepting again");
+                    serve.log.accepting_again(burst);
                 }
                 serve.connection(accepted);
             }
@@ -51,9 +52,7 @@ where
             Err(error) => {
                 let failed = backoff.failed();
                 if failed.warn {
-                    tracing::warn!(
-                        target: TARGET, kind = "accept", source = "http", %error, "cannot accept: waiting, then trying again"
-                    );
+                    serve.log.cannot_accept(&error);
                 }
                 tokio::select! {
                     biased;
@@ -83,28 +82,7 @@ where
         let place = self.registry.open(peer.socket_addr());
         let service = WithPeer::new(self.service.clone(), peer.socket_addr());
         let connection = Connection::new(io, place, service, Arc::clone(&self.settings));
-        tokio::spawn(async move { report(peer, &connection.await) });
+        let log = self.log.clone();
+        tokio::spawn(async move { log.connection(peer, &connection.await) });
     }
 }
-
-/// What the server's error log says of a connection's end: nothing of a good one.
-fn report(peer: Peer, ended: &Ended) {
-    let kind = ended.reason.as_str();
-    match ended.reason {
-        CloseReason::HeaderTimeout | CloseReason::WriteTimeout | CloseReason::WriteStalled => {
-            tracing::info!(target: TARGET, kind, %peer, source = "http", "connection closed at a limit");
-        }
-        CloseReason::BadRequest => {
-            let error = ended.error.as_ref().map(tracing::field::display);
-            tracing::info!(target: TARGET, kind, %peer, source = "http", error, "not an HTTP request");
-        }
-        CloseReason::Broken => {
-            let error = ended.error.as_ref().map(tracing::field::display);
-            tracing::debug!(target: TARGET, kind, %peer, source = "http", error, "connection broken");
-        }
-        _ => tracing::trace!(target: TARGET, kind, %peer, source = "http", "connection ended"),
-    }
-}
-
-/// The target of the server's own errors, as Go's `http.Server.ErrorLog`.
-const TARGET: &str = "graceful::server";

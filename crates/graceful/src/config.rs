@@ -7,7 +7,7 @@ mod setting;
 
 use std::{error::Error, fmt, time::Duration};
 
-use graceful_connection::Settings;
+use graceful_connection::{MinRate, Settings};
 use serde::{Deserialize, Serialize};
 
 #[cfg(feature = "clap")]
@@ -53,6 +53,10 @@ pub struct Config {
     /// How long a client may take no byte of a response at all. Default 30 s.
     #[serde(with = "or_off")]
     pub write_stall_timeout: Option<Duration>,
+    /// Bytes a second that a client must send of a body that is waited for, and take of a response, on average after the
+    /// first 5 s. Default off; 240 is Kestrel's.
+    #[serde(with = "or_off")]
+    pub min_rate: Option<u64>,
     /// Between the requests of a connection. Default 120 s.
     #[serde(with = "or_off")]
     pub idle_timeout: Option<Duration>,
@@ -72,6 +76,15 @@ pub struct Config {
     /// How many connections one address (IPv6: one /64) may have open; more are closed. Default off.
     #[serde(with = "or_off")]
     pub max_connections_per_ip: Option<usize>,
+    /// How many sockets may be upgraded (WebSockets, tunnels) at once; a request for one more gets 503. Default off.
+    #[serde(with = "or_off")]
+    pub max_upgraded: Option<usize>,
+    /// How old a connection may grow, give or take a tenth, before it is closed behind an answer. Default off.
+    #[serde(with = "or_off")]
+    pub max_connection_age: Option<Duration>,
+    /// How many requests a connection may carry, give or take a tenth. Default off.
+    #[serde(with = "or_off")]
+    pub max_connection_requests: Option<u64>,
     /// How many requests may be in flight. Default 1,024.
     #[serde(with = "or_off")]
     pub max_in_flight: Option<usize>,
@@ -111,12 +124,16 @@ impl Default for Config {
             read_timeout: Some(Duration::from_secs(30)),
             write_timeout: Some(Duration::from_secs(60)),
             write_stall_timeout: Some(Duration::from_secs(30)),
+            min_rate: None,
             idle_timeout: Some(Duration::from_secs(120)),
             handler_timeout: Some(Duration::from_secs(30)),
             max_header_bytes: 64 << 10,
             max_body_bytes: None,
             max_connections: Some(10_000),
             max_connections_per_ip: None,
+            max_upgraded: None,
+            max_connection_age: None,
+            max_connection_requests: None,
             max_in_flight: Some(1024),
             max_queue: 1024,
             queue_wait: Duration::from_millis(100),
@@ -163,12 +180,21 @@ impl Config {
         settings.read_body = self.read_timeout;
         settings.write = self.write_timeout;
         settings.write_stall = self.write_stall_timeout;
+        let min_rate = self.min_rate.and_then(|rate| MinRate::new(rate, RATE_GRACE));
+        settings.min_body_rate = min_rate;
+        settings.min_write_rate = min_rate;
         settings.idle = self.idle_timeout;
+        settings.max_upgraded = self.max_upgraded;
+        settings.max_age = self.max_connection_age;
+        settings.max_requests = self.max_connection_requests;
         settings.max_header_bytes = self.max_header_bytes;
         settings.h2_max_streams = self.h2_max_streams;
         settings
     }
 }
+
+/// Kestrel's.
+const RATE_GRACE: Duration = Duration::from_secs(5);
 
 /// How log lines look.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]

@@ -49,16 +49,21 @@
 //! # Crate features
 //!
 //! - `clap`: [`Args`](crate::Args), the command line of a server.
+//! - `ws`: [`handler::ws`], WebSockets that end with the server.
 #![forbid(unsafe_code)]
 
 mod accept;
+mod axum_listener;
 mod config;
 mod error;
+pub mod handler;
 mod internal;
 pub mod logging;
 mod run;
 mod server;
+mod server_log;
 mod stack;
+mod systemd;
 
 use axum::Router;
 
@@ -83,10 +88,13 @@ pub use graceful_shutdown::{HookContext, Phase, Report, Shutdown};
 #[doc(inline)]
 pub use graceful_timeout as timeout;
 
+pub use self::axum_listener::{AxumListener, FromAxum, PeerInfo};
 #[cfg(feature = "clap")]
 pub use self::config::Args;
 pub use self::config::{Config, ConfigError, LogFormat, Preset, RequestIdFormat};
 pub use self::error::Error;
+#[doc(inline)]
+pub use self::handler::ShutdownSignal;
 pub use self::run::main;
 pub use self::server::{BoundServer, Server};
 
@@ -104,3 +112,8 @@ pub async fn serve(address: &str, app: Router) -> Result<(), Error> {
     let _ = logging::init(&config);
     Server::new(app).config(config).run().await.map(drop)
 }
+
+/// The README's program compiles.
+#[cfg(doctest)]
+#[doc = include_str!("../../../README.md")]
+pub struct ReadmeDoctests;

@@ -7,13 +7,16 @@ use std::{fmt, net::SocketAddr, sync::Arc, time::Duration};
 use axum::Router;
 use graceful_connection::{HttpService, Registry, Settings};
 use graceful_listener::{Limited, Listener, PerIp, TcpListener};
-use graceful_shutdown::{Budget, HookContext, Phase, Shutdown, Signals};
+use graceful_shutdown::{HookContext, Phase, Shutdown, Signals};
 
+use self::drain::Order;
 use crate::{
     Config, Error, Report,
     accept::{Serve, accept},
     internal,
+    server_log::ServerLog,
     stack::{WithPeer, stack},
+    systemd,
 };
 
 /// A production server around a router.
@@ -156,23 +159,32 @@ impl BoundServer {
             debug_address = internal.as_ref().and_then(|i| i.get_ref().local_addr().ok()).map(tracing::field::display),
             "listening"
         );
-        let registry = Registry::new();
+        systemd::ready();
+        let registry = Registry::builder().context(shutdown.clone()).build();
         let _cut = ForceOnDrop(registry.clone());
+        let log = ServerLog::default();
         let serve = Serve {
             service: stack(router, &config),
             settings: Arc::new(config.connection()),
             registry: registry.clone(),
+            log: log.clone(),
         };
         let served = async {
-            let budget = serve_public(public, serve, &config, &shutdown).await;
-            drain::drain(&shutdown, &registry, budget).await
+            let order = serve_public(public, serve, &config, &shutdown).await;
+            tokio::select! {
+                report = drain::drain(&shutdown, &registry, order) => report,
+                never = systemd::extend(order.deadline()) => match never {},
+            }
         };
         let internal = serve_internal(internal, &shutdown);
         let report = tokio::select! {
             report = served => report,
             never = internal => match never {},
+            never = log.tell_noise() => match never {},
+            never = systemd::watchdog() => match never {},
             never = signals.watch(&shutdown) => match never {},
         };
+        log.flush();
         // A panic's report may still be on its way to the log.
         let _ = graceful_recovery::flush(Duration::from_secs(1));
         if report.is_clean() { Ok(report) } else { Err(Error::Forced(Box::new(report))) }
@@ -191,19 +203,21 @@ impl fmt::Debug for BoundServer {
     }
 }
 
-/// Accepts on the public port until the order to end was given, and for `drain_delay` more. Gives what is left of
-/// `shutdown_timeout`, which counts from the order.
-async fn serve_public<S>(listener: TcpListener, serve: Serve<S>, config: &Config, shutdown: &Shutdown) -> Budget
+/// Accepts on the public port until the order to end was given, and for `drain_delay` more. Gives the order.
+async fn serve_public<S>(listener: TcpListener, serve: Serve<S>, config: &Config, shutdown: &Shutdown) -> Order
 where
     S: HttpService,
     WithPeer<S>: HttpService,
 {
-    let mut budget = None;
+    let registry = serve.registry.clone();
+    let mut order = None;
     let stop = async {
         shutdown.triggered().await;
-        budget = Some(Budget::new(config.shutdown_timeout));
+        order = Some(Order::now(config.shutdown_timeout));
+        systemd::stopping();
         if !config.drain_delay.is_zero() {
             tracing::info!(delay = ?config.drain_delay, "not ready any more, still accepting");
+            registry.retire();
             tokio::select! {
                 () = tokio::time::sleep(config.drain_delay) => {}
                 () = shutdown.forced() => {}
@@ -218,7 +232,7 @@ where
         }
         None => accept(Limited::new(listener, config.max_connections), serve, stop).await,
     }
-    budget.unwrap_or_else(|| Budget::new(config.shutdown_timeout))
+    order.unwrap_or_else(|| Order::now(config.shutdown_timeout))
 }
 
 /// Serves the internal port, to the end of everything and beyond.
@@ -230,6 +244,7 @@ async fn serve_internal(listener: Option<TcpListener>, shutdown: &Shutdown) -> s
             service: crate::stack::plain(internal::router(shutdown.readiness())),
             settings: Arc::new(Settings::default()),
             registry,
+            log: ServerLog::default(),
         };
         accept(listener, serve, std::future::pending()).await;
     }

@@ -67,6 +67,20 @@ pub(crate) struct Addressed {
 }
 
 impl Addressed {
+    #[cfg(test)]
+    pub(crate) fn to_nobody() -> Self {
+        let report = Report {
+            kind: Kind::Panic,
+            place: Place::Future,
+            site: Site::nowhere("".into()),
+            whole: false,
+            method: Method::GET,
+            path: None,
+            request_id: None,
+        };
+        Self { report, thread: None, span: Span::none(), dispatch: Dispatch::none() }
+    }
+
     /// Gives up the backtrace, for this reason.
     pub(crate) fn omit_backtrace(&mut self, reason: &'static str) {
         self.report.site.trace = Trace::Omitted(reason);

@@ -46,12 +46,7 @@ const NO_THREAD: &str = "left out: the system has no thread to print it on";
 /// which one backtrace is like the other.
 const MAX_WAITING: usize = 64;
 
-static REPORTER: Reporter = Reporter {
-    queue: Mutex::new(Queue { waiting: VecDeque::new(), running: false, taken: 0, written: 0 }),
-    full: AtomicBool::new(false),
-    submitted: Condvar::new(),
-    written: Condvar::new(),
-};
+static REPORTER: Reporter = Reporter::new();
 
 struct Reporter {
     queue: Mutex<Queue>,
@@ -70,6 +65,15 @@ struct Queue {
 }
 
 impl Reporter {
+    const fn new() -> Self {
+        Self {
+            queue: Mutex::new(Queue { waiting: VecDeque::new(), running: false, taken: 0, written: 0 }),
+            full: AtomicBool::new(false),
+            submitted: Condvar::new(),
+            written: Condvar::new(),
+        }
+    }
+
     fn submit(&'static self, report: Box<Addressed>) -> Result<(), (Box<Addressed>, &'static str)> {
         let mut queue = self.lock();
         if !queue.running {
@@ -116,5 +120,25 @@ impl Reporter {
     /// Never held while foreign code runs, so there is nothing half done behind a poisoned lock.
     fn lock(&self) -> MutexGuard<'_, Queue> {
         self.queue.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_queue_is_bounded_whatever_the_hint_said() {
+        // No thread takes from it.
+        static REPORTER: Reporter = Reporter::new();
+        REPORTER.lock().running = true;
+        for i in 0..MAX_WAITING {
+            assert!(!REPORTER.full.load(Relaxed), "room for {i}");
+            assert!(REPORTER.submit(Box::new(Addressed::to_nobody())).is_ok());
+        }
+        assert!(REPORTER.full.load(Relaxed), "the hook need not capture another one");
+        let refused = REPORTER.submit(Box::new(Addressed::to_nobody()));
+        assert_eq!(refused.expect_err("full").1, NO_ROOM, "a worker that came too late has its report back");
+        assert!(!REPORTER.flush(Duration::ZERO), "and nothing was written");
     }
 }

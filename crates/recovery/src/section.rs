@@ -23,7 +23,7 @@ pub(crate) struct Site {
 
 impl Site {
     pub(crate) fn of(info: &PanicHookInfo<'_>, trace: Trace, shown: bool) -> Self {
-        let text = cause::text_of(payload_of(info));
+        let text = cause::text_of(info.payload());
         Self { text, location: info.location().map(ToString::to_string), trace, shown }
     }
 
@@ -31,11 +31,6 @@ impl Site {
     pub(crate) const fn nowhere(text: Cow<'static, str>) -> Self {
         Self { text, location: None, trace: Trace::Off, shown: false }
     }
-}
-
-/// The same `dyn Any + Send` that will be caught; only the type of the reference differs.
-fn payload_of<'a>(info: &'a PanicHookInfo<'_>) -> &'a (dyn Any + Send) {
-    info.payload()
 }
 
 /// The innermost section of this thread. `Cell`s, because a hook may run at any point: there is no borrow that it could

@@ -491,11 +491,45 @@ async fn a_panic_that_was_caught_and_resumed_keeps_its_place() {
 
 #[tokio::test]
 async fn a_panic_of_another_thread_that_is_resumed_here_has_no_place() {
-    let service = service_fn(async |_: Request<()>| if true { resume_unwind(Box::new("from afar")) } else { fine() });
+    let service = service_fn(async |_: Request<()>| {
+        // One with a place of its own, which is not the other's.
+        assert!(
+            catch_unwind(|| if true {
+                panic!("from here")
+            })
+            .is_err()
+        );
+        if true { resume_unwind(Box::new("from afar")) } else { fine() }
+    });
     let (response, events) = answered(&RecoveryLayer::new(), service).await;
     assert_internal_error(&response);
-    assert_eq!(events[0].get("panic"), Some("from afar"));
-    assert_eq!((events[0].get("location"), events[0].get("backtrace")), (None, None), "rather none than a wrong one");
+    let event = events.iter().find(|event| event.level == Level::ERROR).expect("a report");
+    assert_eq!(event.get("panic"), Some("from afar"));
+    assert_eq!((event.get("location"), event.get("backtrace")), (None, None), "rather none than a wrong one");
+}
+
+#[tokio::test]
+async fn a_destructor_that_catches_its_own_panic_while_another_unwinds() {
+    struct Careful;
+    impl Drop for Careful {
+        fn drop(&mut self) {
+            assert!(
+                catch_unwind(|| if true {
+                    panic!("second")
+                })
+                .is_err()
+            );
+        }
+    }
+    let service = service_fn(async |_: Request<()>| {
+        let _careful = Careful;
+        if true { panic!("first") } else { fine() }
+    });
+    let (response, events) = answered(&RecoveryLayer::new(), service).await;
+    assert_internal_error(&response);
+    let told: Vec<_> = events.iter().map(|event| (event.level, event.get("panic").expect("text"))).collect();
+    assert_eq!(told, [(Level::WARN, "second"), (Level::ERROR, "first")]);
+    assert!(events.iter().all(|event| event.get("location").is_some()), "each has its own place: {events:#?}");
 }
 
 #[tokio::test]

@@ -1,8 +1,12 @@
 //! One HTTP/2 stream, from its head to its last frame, and who it is waiting for.
 
+#[cfg(test)]
+mod tests;
+
 use std::{
     cell::Cell,
     pin::Pin,
+    sync::Arc,
     task::{Context, Poll, ready},
     time::Duration,
 };
@@ -11,40 +15,58 @@ use graceful_timer::TaskTimer;
 use pin_project::pin_project;
 use tokio::time::Instant;
 
-use crate::settings::deadline;
+use crate::{
+    MinRate, Settings,
+    phase::Pace,
+    settings::deadline,
+    shared::{Override, Shared},
+};
 
-thread_local! {
-    /// What the stream's parts did during the poll that runs on this thread. hyper does not say why a stream is pending;
-    /// its parts are ours, so they can.
-    static NOTES: Cell<u8> = const { Cell::new(0) };
+/// What a stream's parts did during one poll.
+#[derive(Clone, Copy, Debug, Default)]
+struct Notes {
+    application_waits: bool,
+    body_came: bool,
+    unlimited: bool,
+    /// Bytes that the peer's window had room for.
+    sent: u64,
 }
 
-const APPLICATION_WAITS: u8 = 1;
-const PROGRESS: u8 = 2;
-const UNLIMITED: u8 = 4;
-const BODY: u8 = 8;
+thread_local! {
+    /// The notes of the poll that runs on this thread. hyper does not say why a stream is pending; its parts are ours,
+    /// so they can.
+    static NOTES: Cell<Notes> = const {
+        Cell::new(Notes { application_waits: false, body_came: false, unlimited: false, sent: 0 })
+    };
+}
+
+fn note(change: impl FnOnce(&mut Notes)) {
+    let mut notes = NOTES.get();
+    change(&mut notes);
+    NOTES.set(notes);
+}
 
 /// The handler or the body it made is not ready: the peer is not at fault.
 pub(crate) fn note_application_waits() {
-    NOTES.set(NOTES.get() | APPLICATION_WAITS);
+    note(|notes| notes.application_waits = true);
 }
 
-/// The peer's window had room for another frame.
-pub(crate) fn note_progress() {
-    NOTES.set(NOTES.get() | PROGRESS);
+/// The peer's window had room for another frame of so many bytes.
+pub(crate) fn note_sent(bytes: usize) {
+    note(|notes| notes.sent += bytes as u64);
 }
 
 /// A part of the request's body came in.
 pub(crate) fn note_body() {
-    NOTES.set(NOTES.get() | BODY);
+    note(|notes| notes.body_came = true);
 }
 
 /// The response has no total limit.
 pub(crate) fn note_unlimited() {
-    NOTES.set(NOTES.get() | UNLIMITED);
+    note(|notes| notes.unlimited = true);
 }
 
-/// Drives hyper's stream future under two deadlines: one for all of the response, one for a peer that stops making room.
+/// Drives hyper's stream future under two deadlines: one for all of the response, one for a peer that makes no room.
 ///
 /// At either it drops the future, which resets the stream (CANCEL) and drops the handler; other streams go on.
 #[pin_project]
@@ -53,19 +75,34 @@ pub(crate) struct StreamTask<F> {
     stream: F,
     #[pin]
     timer: TaskTimer,
+    shared: Arc<Shared>,
+    /// The request's number.
+    number: u64,
     /// How long the response may take, from the end of the request.
     write: Option<Duration>,
     until: Option<Instant>,
     stall: Option<Duration>,
-    /// Since when the stream waits for the peer's window.
-    blocked: Option<Instant>,
+    rate: Option<MinRate>,
+    /// How fast the peer makes room.
+    pace: Pace,
+    sent: u64,
 }
 
 impl<F> StreamTask<F> {
     /// The response's time counts from here.
-    pub(crate) fn new(stream: F, write: Option<Duration>, stall: Option<Duration>) -> Self {
-        let until = deadline(Instant::now(), write);
-        Self { stream, timer: TaskTimer::new(), write, until, stall, blocked: None }
+    pub(crate) fn new(stream: F, shared: Arc<Shared>, settings: &Settings) -> Self {
+        Self {
+            stream,
+            timer: TaskTimer::new(),
+            number: shared.requests.started(),
+            shared,
+            write: settings.write,
+            until: deadline(Instant::now(), settings.write),
+            stall: settings.write_stall,
+            rate: settings.min_write_rate,
+            pace: Pace::default(),
+            sent: 0,
+        }
     }
 }
 
@@ -75,26 +112,31 @@ impl<F: Future<Output = ()>> Future for StreamTask<F> {
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
         let mut this = self.project();
         loop {
-            NOTES.set(0);
+            NOTES.set(Notes::default());
             let stream = this.stream.as_mut();
             if this.timer.as_mut().lend(cx, |cx| stream.poll(cx)).is_ready() {
                 return Poll::Ready(());
             }
             let notes = NOTES.get();
-            if notes & UNLIMITED != 0 {
+            let now = Instant::now();
+            *this.sent += notes.sent;
+            if notes.application_waits {
+                this.pace.go(now);
+            } else {
+                this.pace.wait(now, *this.sent);
+            }
+            if notes.unlimited {
                 *this.write = None;
                 *this.until = None;
-            } else if notes & BODY != 0 {
-                *this.until = deadline(Instant::now(), *this.write);
+            } else if notes.body_came {
+                *this.until = deadline(now, *this.write);
             }
-            if notes & APPLICATION_WAITS != 0 {
-                *this.blocked = None;
-            } else if notes & PROGRESS != 0 || this.blocked.is_none() {
-                *this.blocked = Some(Instant::now());
-            }
-            let stalled = this.blocked.and_then(|since| deadline(since, *this.stall));
-            let own = match (*this.until, stalled) {
-                (Some(until), Some(stalled)) => Some(until.min(stalled)),
+            let until = match this.shared.requests.write_override(*this.number) {
+                Override::None => *this.until,
+                Override::Until(until) => until,
+            };
+            let own = match (until, this.pace.deadline(*this.stall, *this.rate)) {
+                (Some(until), Some(slow)) => Some(until.min(slow)),
                 (one, other) => one.or(other),
             };
             ready!(this.timer.as_mut().poll_until(cx, own));
@@ -102,85 +144,5 @@ impl<F: Future<Output = ()>> Future for StreamTask<F> {
                 return Poll::Ready(());
             }
         }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use std::future::{pending, poll_fn};
-
-    use super::*;
-
-    const SECOND: Duration = Duration::from_secs(1);
-
-    /// A stream that does `note` on every poll and never ends; polled again every 100 ms, as traffic would.
-    async fn ends_after(note: impl Fn(u32), until: Option<Duration>, stall: Option<Duration>) -> Duration {
-        let start = Instant::now();
-        let mut polls = 0;
-        let mut traffic = tokio::time::interval(SECOND / 10);
-        let stream = poll_fn(move |cx| {
-            while traffic.poll_tick(cx).is_ready() {}
-            note(polls);
-            polls += 1;
-            Poll::<()>::Pending
-        });
-        StreamTask::new(stream, until, stall).await;
-        start.elapsed()
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn the_total_limit_holds_whatever_happens() {
-        for note in [note_application_waits, note_progress, || ()] {
-            let took = ends_after(|_| note(), Some(3 * SECOND), None).await;
-            assert!(took >= 3 * SECOND && took < 3 * SECOND + SECOND / 10, "{took:?}");
-        }
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn a_peer_without_room_is_cut_from_its_last_progress() {
-        let took = ends_after(
-            |polls| {
-                if polls < 20 {
-                    note_progress();
-                }
-            },
-            None,
-            Some(SECOND),
-        )
-        .await;
-        assert!(took >= 2900 * SECOND / 1000 && took < 3100 * SECOND / 1000, "{took:?}");
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn a_handler_that_thinks_is_not_a_stalled_peer() {
-        let stream = ends_after(|_| note_application_waits(), None, Some(SECOND));
-        assert!(tokio::time::timeout(60 * SECOND, stream).await.is_err());
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn the_total_limit_begins_when_the_request_is_in() {
-        let took =
-            ends_after(|polls| if polls < 50 { note_body() } else { note_application_waits() }, Some(SECOND), None);
-        let took = took.await;
-        assert!(took >= 5800 * SECOND / 1000 && took < 6100 * SECOND / 1000, "{took:?}");
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn events_have_no_total_limit() {
-        let stream = ends_after(
-            |_| {
-                note_unlimited();
-                note_application_waits();
-            },
-            Some(SECOND),
-            None,
-        );
-        assert!(tokio::time::timeout(60 * SECOND, stream).await.is_err());
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn nothing_limited_is_nothing_armed() {
-        let stream = StreamTask::new(pending(), None, None);
-        assert!(tokio::time::timeout(60 * SECOND, stream).await.is_err());
     }
 }

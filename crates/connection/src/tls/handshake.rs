@@ -16,7 +16,12 @@ use super::{
     stream::Replayed,
     watch::Watch,
 };
-use crate::{Place, connection::SETTLE, settings::deadline};
+use crate::{
+    CloseReason, Place,
+    connection::SETTLE,
+    settings::deadline,
+    shared::{Shared, Signal},
+};
 
 /// How long a client in the middle of its handshake may go on when the server is told to drain. Two round trips.
 const HALFWAY: Duration = Duration::from_secs(1);
@@ -32,9 +37,26 @@ where
     T: AsyncRead + AsyncWrite + Unpin,
 {
     let shared = Arc::clone(place.shared());
+    // The socket is closed in there, before the place says so.
+    match connect(acceptor, io, &shared).await {
+        Ok(stream) => Ok((stream, place)),
+        Err(error) => {
+            shared.set_reason(match (&error, shared.signal()) {
+                (HandshakeError::Shutdown, Signal::Force) => CloseReason::Forced,
+                (HandshakeError::Shutdown, _) => CloseReason::Drained,
+                _ => CloseReason::Handshake,
+            });
+            Err(error)
+        }
+    }
+}
+
+async fn connect<T>(acceptor: &Acceptor, io: T, shared: &Shared) -> Result<TlsStream<T>, HandshakeError>
+where
+    T: AsyncRead + AsyncWrite + Unpin,
+{
     let due = deadline(Instant::now(), acceptor.settings().handshake_timeout);
-    let mut watch = pin!(Watch::new(&shared, due));
-    // A local, so that it is closed before the place says so.
+    let mut watch = pin!(Watch::new(shared, due));
     let mut io = Replayed::new(io);
     let first = watch.as_mut().over(SETTLE, hello::first(&mut io)).await?;
     match first.map_err(HandshakeError::Io)? {
@@ -47,9 +69,8 @@ where
         First::Unknown => return Err(HandshakeError::NotTls),
     }
     let stream = watch.as_mut().over(HALFWAY, shake_hands(acceptor, io)).await??;
-    let info = TlsInfo::of(stream.get_ref().1).map_err(HandshakeError::ClientCertificate)?;
-    shared.set_tls(Arc::new(info));
-    Ok((TlsStream::new(stream), place))
+    shared.set_tls(TlsInfo::of(stream.get_ref().1).map_err(HandshakeError::ClientCertificate)?);
+    Ok(TlsStream::new(stream))
 }
 
 async fn shake_hands<T>(acceptor: &Acceptor, io: Replayed<T>) -> Result<server::TlsStream<Replayed<T>>, HandshakeError>

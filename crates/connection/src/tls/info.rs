@@ -7,7 +7,8 @@ use super::{
 
 /// What was agreed on with the client of a TLS connection.
 ///
-/// A handler finds it in the request's extensions, as `Arc<TlsInfo>`; where there is none, the request came in the clear.
+/// A handler finds it in [`ConnectionInfo::tls`](crate::ConnectionInfo::tls), by way of the request's
+/// [`ConnectionControl`](crate::ConnectionControl).
 #[derive(Clone, Debug)]
 pub struct TlsInfo {
     version: TlsVersion,

@@ -88,3 +88,17 @@ async fn force_drops_what_is_in_flight() {
     assert_eq!(client.ended().await.0.reason, CloseReason::Forced);
     assert_eq!(registry.gauges(), Gauges::default(), "every gauge is back at zero");
 }
+
+#[tokio::test(start_paused = true)]
+async fn retiring_closes_nothing_but_makes_the_next_answer_the_last() {
+    let mut client = connect();
+    client.send(GET).await;
+    client.answer().await;
+    client.registry.retire();
+    tokio::time::sleep(10 * SECOND).await;
+    assert_eq!(client.registry.gauges().idle, 1, "still there");
+    client.send(GET).await;
+    let answer = client.answer().await;
+    assert!(answer.contains("connection: close") && answer.ends_with("ok"), "{answer}");
+    assert_eq!(client.rest().await.0, "");
+}

@@ -2,10 +2,10 @@
 
 use std::time::Duration;
 
-use graceful_connection::CloseReason;
+use graceful_connection::{CloseReason, MinRate};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
-use crate::server::{SECOND, assert_at, connect, connect_with, settings};
+use crate::server::{SECOND, assert_at, connect, connect_with, settings, with};
 
 const GET: &str = "GET / HTTP/1.1\r\nhost: x\r\n\r\n";
 
@@ -251,12 +251,226 @@ async fn pipelined_requests_are_answered_in_order() {
 #[tokio::test(start_paused = true)]
 async fn a_client_that_leaves_drops_the_handler() {
     let client = connect();
-    let (mut io, server, registry) = (client.io, client.server, client.registry);
+    let (mut io, server, registry, start) = (client.io, client.server, client.registry, client.start);
     io.write_all(b"GET /stuck HTTP/1.1\r\nhost: x\r\n\r\n").await.expect("the server reads");
     while registry.gauges().requests == 0 {
         tokio::task::yield_now().await;
     }
     drop(io);
-    assert_eq!(server.await.expect("no panic").reason, CloseReason::Broken);
+    assert_eq!(server.await.expect("no panic").reason, CloseReason::HalfClosed);
+    assert_at(start.elapsed(), SECOND / 10);
     assert_eq!(registry.gauges().connections(), 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_client_that_leaves_inside_a_body_is_known_at_once() {
+    let client = connect();
+    let (mut io, server, start) = (client.io, client.server, client.start);
+    io.write_all(b"POST /read HTTP/1.1\r\nhost: x\r\ncontent-length: 9\r\n\r\nabc").await.expect("the server reads");
+    drop(io);
+    server.await.expect("no panic");
+    assert!(start.elapsed() < SECOND / 10, "{:?}", start.elapsed());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_quick_handler_answers_a_client_that_closed_its_side() {
+    for path in ["/quick", "/"] {
+        let mut client = connect();
+        client.send(&format!("GET {path} HTTP/1.1\r\nhost: x\r\n\r\n")).await;
+        client.io.shutdown().await.expect("a clean end");
+        let (rest, _) = client.rest().await;
+        assert!(rest.starts_with("HTTP/1.1 200 "), "{path}: {rest}");
+        assert_eq!(client.ended().await.0.reason, CloseReason::Done, "{path}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn without_the_grace_a_closed_side_is_a_client_that_left() {
+    let mut client = connect_with(with(|settings| settings.half_close_grace = None));
+    client.send("GET /quick HTTP/1.1\r\nhost: x\r\n\r\n").await;
+    client.io.shutdown().await.expect("a clean end");
+    assert_eq!(client.rest().await.0, "");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_handler_moves_its_own_limits() {
+    for (path, due) in [("/patient", 300 * SECOND), ("/hasty", SECOND)] {
+        let mut client = connect();
+        client.send(&format!("GET {path} HTTP/1.1\r\nhost: x\r\n\r\n")).await;
+        let (ended, took) = client.ended().await;
+        assert_eq!(ended.reason, CloseReason::WriteTimeout, "{path}");
+        assert_at(took, due);
+    }
+    let mut client = connect();
+    client.send("POST /read-long HTTP/1.1\r\nhost: x\r\ncontent-length: 3\r\n\r\nab").await;
+    tokio::time::sleep(50 * SECOND).await;
+    client.send("c").await;
+    assert!(client.answer().await.ends_with("3 bytes"));
+    // The next request has the usual limits again.
+    let start = tokio::time::Instant::now();
+    client.send("GET /stuck HTTP/1.1\r\nhost: x\r\n\r\n").await;
+    client.rest().await;
+    assert_at(start.elapsed(), 60 * SECOND);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_handler_closes_its_connection_after_the_answer() {
+    let mut client = connect();
+    client.send("GET /last HTTP/1.1\r\nhost: x\r\n\r\n").await;
+    let answer = client.answer().await;
+    assert!(answer.contains("connection: close") && answer.ends_with("last"), "{answer}");
+    assert_eq!(client.rest().await.0, "");
+    assert_eq!(client.ended().await.0.reason, CloseReason::Retired);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_connection_carries_as_many_requests_as_it_may() {
+    let mut client = connect_with(with(|settings| settings.max_requests = Some(3)));
+    for request in 1..=3 {
+        client.send(GET).await;
+        let answer = client.answer().await;
+        assert_eq!(answer.contains("connection: close"), request == 3, "request {request}: {answer}");
+    }
+    assert_eq!(client.rest().await.0, "");
+    assert_eq!(client.ended().await.0.reason, CloseReason::Retired);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_connection_grows_as_old_as_it_may() {
+    // Idle at that age, and in the middle of something.
+    for (path, due) in [("/", 100), ("/slow", 110)] {
+        let mut client = connect_with(with(|settings| settings.max_age = Some(100 * SECOND)));
+        while client.start.elapsed() < 80 * SECOND {
+            client.send(GET).await;
+            client.answer().await;
+            tokio::time::sleep(8 * SECOND).await;
+        }
+        client.send(&format!("GET {path} HTTP/1.1\r\nhost: x\r\n\r\n")).await;
+        client.answer().await;
+        client.rest().await;
+        let (ended, took) = client.ended().await;
+        assert_eq!(ended.reason, CloseReason::Retired, "{path}");
+        assert!(took >= 90 * SECOND && took <= due * SECOND + 11 * SECOND, "{path}: {took:?}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_body_below_the_minimum_rate_is_too_slow_and_one_above_it_is_not() {
+    let rate = MinRate::new(240, 5 * SECOND);
+    for (bytes, answer) in [(100, "too slow"), (300, "18000 bytes")] {
+        let settings = with(|settings| {
+            settings.read_body = None;
+            settings.min_body_rate = rate;
+        });
+        let mut client = connect_with(settings);
+        client.send("POST /read HTTP/1.1\r\nhost: x\r\ncontent-length: 18000\r\n\r\n").await;
+        for _ in 0..18_000 / bytes {
+            client.io.write_all(&vec![b'x'; bytes]).await.expect("the server reads, or lingers");
+            tokio::time::sleep(SECOND).await;
+            if client.registry.gauges().requests == 0 {
+                break;
+            }
+        }
+        assert!(client.answer().await.ends_with(answer), "{bytes} bytes a second");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_reader_below_the_minimum_rate_is_cut() {
+    let settings = with(|settings| {
+        settings.write = None;
+        settings.min_write_rate = MinRate::new(2000, 5 * SECOND);
+    });
+    let mut client = connect_with(settings);
+    client.send("GET /big HTTP/1.1\r\nhost: x\r\n\r\n").await;
+    let mut some = [0; 1024];
+    while client.io.read_exact(&mut some).await.is_ok() {
+        tokio::time::sleep(SECOND).await;
+    }
+    let (ended, took) = client.ended().await;
+    assert_eq!(ended.reason, CloseReason::WriteStalled);
+    assert!(took > 5 * SECOND && took < 30 * SECOND, "{took:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_request_line_over_the_limit_gets_414_and_the_close() {
+    let mut client = connect();
+    client.send("GET /").await;
+    for _ in 0..80 {
+        if client.io.write_all(&[b'x'; 1024]).await.is_err() {
+            break;
+        }
+    }
+    let answer = client.answer().await;
+    assert!(answer.starts_with("HTTP/1.1 414 "), "{answer}");
+    client.io.shutdown().await.expect("a clean end");
+    assert_eq!(client.rest().await.0, "");
+    let (ended, took) = client.ended().await;
+    assert_eq!(ended.reason, CloseReason::BadRequest);
+    assert!(took < SECOND, "{took:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn too_many_header_fields_get_431() {
+    let mut client = connect();
+    client.send(&format!("GET / HTTP/1.1\r\nhost: x\r\n{}\r\n", "a: b\r\n".repeat(101))).await;
+    assert!(client.answer().await.starts_with("HTTP/1.1 431 "));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_host_is_asked_for_once() {
+    for (fields, expected) in [
+        ("", "HTTP/1.1 400 "),
+        ("host: a\r\nhost: a\r\n", "HTTP/1.1 400 "),
+        ("host: a b\r\n", "HTTP/1.1 400 "),
+        ("host: a\r\n", "HTTP/1.1 200 "),
+    ] {
+        let mut client = connect();
+        client
+            .send(&format!(
+                "GET / HTTP/1.1\r\n{fields}\r\nGET /secret HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n"
+            ))
+            .await;
+        let answer = client.answer().await;
+        assert!(answer.starts_with(expected), "{fields:?}: {answer}");
+        if expected.contains("400") {
+            assert_eq!(client.rest().await.0, "", "nothing behind it is taken as a request");
+        }
+    }
+    let mut client = connect();
+    client.send("GET / HTTP/1.0\r\n\r\n").await;
+    assert!(client.answer().await.starts_with("HTTP/1.0 200 "), "HTTP/1.0 needs none");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_length_of_both_kinds_is_answered_and_is_the_last() {
+    for fields in ["content-length: 5\r\ntransfer-encoding: chunked", "transfer-encoding: chunked\r\nContent-Length: 5"]
+    {
+        let mut client = connect();
+        client.send(&format!("POST /read HTTP/1.1\r\nhost: x\r\n{fields}\r\n\r\n0\r\n\r\n{GET}")).await;
+        let answer = client.answer().await;
+        assert!(answer.starts_with("HTTP/1.1 200 ") && answer.contains("connection: close"), "{answer}");
+        assert_eq!(client.rest().await.0, "", "what could have been smuggled is not answered");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn expect_continue_without_a_body_ends_at_the_body_limit() {
+    let mut client = connect();
+    client.send("POST /read HTTP/1.1\r\nhost: x\r\nexpect: 100-continue\r\ncontent-length: 3\r\n\r\n").await;
+    assert!(client.answer().await.starts_with("HTTP/1.1 100 "), "the handler reads, so it is told to go on");
+    assert!(client.answer().await.starts_with("HTTP/1.1 408 "));
+    assert_at(client.start.elapsed(), 30 * SECOND);
+}
+
+#[tokio::test(start_paused = true)]
+async fn connect_answered_2xx_is_a_tunnel() {
+    let mut client = connect();
+    client.send("CONNECT x:1 HTTP/1.1\r\nhost: x:1\r\n\r\n").await;
+    assert!(client.answer().await.starts_with("HTTP/1.1 200 "));
+    tokio::time::sleep(1000 * SECOND).await;
+    client.send("ping").await;
+    let mut echo = [0; 4];
+    client.io.read_exact(&mut echo).await.expect("an echo");
+    assert_eq!(client.registry.gauges().upgraded, 1);
 }

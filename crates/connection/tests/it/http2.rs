@@ -6,7 +6,7 @@ use h2::client::SendRequest;
 use http::Request;
 use tokio::{io::AsyncWriteExt, task::JoinHandle, time::Instant};
 
-use crate::server::{SECOND, assert_at, connect, connect_with, settings};
+use crate::server::{SECOND, assert_at, connect, connect_with, settings, with};
 
 struct Client {
     send: SendRequest<Bytes>,
@@ -162,4 +162,85 @@ async fn force_drops_the_handlers_of_all_streams() {
     assert_eq!(client.server.await.expect("no panic").reason, CloseReason::Forced);
     assert!(stuck.await.expect("no panic").is_err());
     client.registry.closed().await;
+}
+
+/// The client's preface, and frames by hand.
+fn frames(settings: bool, more: &[u8]) -> Vec<u8> {
+    let mut bytes = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n".to_vec();
+    if settings {
+        bytes.extend_from_slice(b"\0\0\0\x04\0\0\0\0\0");
+    }
+    bytes.extend_from_slice(more);
+    bytes
+}
+
+#[tokio::test(start_paused = true)]
+async fn settings_that_never_come_end_at_the_header_limit() {
+    let crate::server::Client { mut io, server, start, .. } = connect();
+    io.write_all(&frames(false, b"")).await.expect("the server reads");
+    assert_eq!(server.await.expect("no panic").reason, CloseReason::HeaderTimeout);
+    assert_at(start.elapsed(), 5 * SECOND);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_header_block_that_never_ends_ends_at_the_header_limit() {
+    let crate::server::Client { mut io, server, start, .. } = connect();
+    // HEADERS of stream 1, END_STREAM but not END_HEADERS, with `:method: GET`.
+    io.write_all(&frames(true, b"\0\0\x01\x01\x01\0\0\0\x01\x82")).await.expect("the server reads");
+    for _ in 0..4 {
+        tokio::time::sleep(SECOND).await;
+        // An empty CONTINUATION keeps it going, but restarts nothing.
+        io.write_all(b"\0\0\0\x09\0\0\0\0\x01").await.expect("the server reads");
+    }
+    let ended = server.await.expect("no panic");
+    assert_eq!(ended.reason, CloseReason::HeaderTimeout, "{ended:?}");
+    assert_at(start.elapsed(), 5 * SECOND);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_handler_moves_its_own_limits() {
+    for (path, due) in [("/patient", 300 * SECOND), ("/hasty", SECOND)] {
+        let client = handshake(connect()).await;
+        get(&client.send, path).await.expect_err("a reset");
+        assert_at(client.start.elapsed(), due);
+        assert_eq!(get(&client.send, "/").await.expect("the connection lives").status(), 200);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_connection_carries_as_many_requests_as_it_may() {
+    let client = handshake(connect_with(with(|settings| settings.max_requests = Some(2)))).await;
+    for _ in 0..2 {
+        assert_eq!(get(&client.send, "/").await.expect("an answer").status(), 200);
+    }
+    assert_eq!(client.server.await.expect("no panic").reason, CloseReason::Retired);
+    assert!(get(&client.send, "/").await.is_err(), "GOAWAY");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_tunnel_over_a_stream_is_work_and_lives_as_long_as_it_likes() {
+    let client = handshake(connect()).await;
+    let mut send = client.send.clone().ready().await.expect("open");
+    while !send.is_extended_connect_protocol_enabled() {
+        tokio::time::sleep(SECOND / 10).await;
+    }
+    let request = Request::connect("http://x/ws")
+        .extension(h2::ext::Protocol::from_static("websocket"))
+        .body(())
+        .expect("a request");
+    let (response, mut stream) = send.send_request(request, false).expect("open");
+    let mut echo = response.await.expect("an answer").into_body();
+    for _ in 0..3 {
+        // Longer than any limit: idle, body and write.
+        tokio::time::sleep(1000 * SECOND).await;
+        stream.send_data(Bytes::from_static(b"ping"), false).expect("open");
+        assert_eq!(echo.data().await.expect("an echo").expect("open"), "ping");
+    }
+    assert_eq!(client.registry.gauges().requests, 1, "it counts as work");
+    stream.send_data(Bytes::new(), true).expect("open");
+    assert!(echo.data().await.is_none_or(|end| end.is_ok_and(|data| data.is_empty())), "and ends with both sides");
+    while client.registry.gauges().requests > 0 {
+        tokio::time::sleep(SECOND / 10).await;
+    }
+    assert_eq!(client.registry.gauges().idle, 1);
 }

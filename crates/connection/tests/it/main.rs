@@ -5,4 +5,5 @@ mod drain;
 mod http1;
 mod http2;
 mod server;
+mod states;
 mod upgrade;

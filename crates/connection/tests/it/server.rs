@@ -3,7 +3,7 @@
 use std::{convert::Infallible, sync::Arc, time::Duration};
 
 use bytes::Bytes;
-use graceful_connection::{BodyTimeout, Connection, Ended, Registry, RequestBody, Settings};
+use graceful_connection::{BodyTimeout, Connection, ConnectionControl, Ended, Registry, RequestBody, Settings};
 use http::{Request, Response, StatusCode};
 use http_body_util::{BodyExt, Full, StreamBody, combinators::UnsyncBoxBody};
 use tokio::{
@@ -36,12 +36,22 @@ pub(crate) fn settings() -> Settings {
     settings
 }
 
+/// Those, with something changed.
+pub(crate) fn with(change: impl FnOnce(&mut Settings)) -> Settings {
+    let mut settings = settings();
+    change(&mut settings);
+    settings
+}
+
 pub(crate) fn connect() -> Client {
     connect_with(settings())
 }
 
 pub(crate) fn connect_with(settings: Settings) -> Client {
-    let registry = Registry::new();
+    connect_to(Registry::new(), settings)
+}
+
+pub(crate) fn connect_to(registry: Registry, settings: Settings) -> Client {
     // Small enough that a response of a few KiB fills it when nobody reads.
     let (io, socket) = tokio::io::duplex(4 << 10);
     let place = registry.open(None);
@@ -92,10 +102,36 @@ pub(crate) fn assert_at(took: Duration, due: Duration) {
 
 async fn handle(request: Request<RequestBody>) -> Result<Response<Body>, Infallible> {
     let path = request.uri().path().to_owned();
+    let control = request.extensions().get::<ConnectionControl>().expect("in every request").clone();
+    if request.method() == http::Method::CONNECT {
+        tokio::spawn(crate::upgrade::echo(hyper::upgrade::on(request)));
+        return Ok(status(StatusCode::OK, ""));
+    }
     let response = match path.as_str() {
         "/slow" => {
             tokio::time::sleep(10 * SECOND).await;
             text("slow")
+        }
+        "/quick" => {
+            tokio::time::sleep(SECOND / 20).await;
+            text("quick")
+        }
+        // Lives longer, or shorter, than the others.
+        "/patient" => {
+            control.set_write_timeout(300 * SECOND);
+            std::future::pending().await
+        }
+        "/hasty" => {
+            control.set_write_timeout(SECOND);
+            std::future::pending().await
+        }
+        "/read-long" => {
+            control.set_read_timeout(None);
+            text(&format!("{} bytes", request.into_body().collect().await.expect("no limit").to_bytes().len()))
+        }
+        "/last" => {
+            control.close();
+            text("last")
         }
         "/stuck" => std::future::pending().await,
         // Bigger than the socket takes.

@@ -2,11 +2,11 @@
 
 use std::io;
 
-use graceful_connection::CloseReason;
+use graceful_connection::{CloseReason, Registry};
 use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
-use crate::server::{Client, SECOND, connect};
+use crate::server::{Client, SECOND, connect, connect_to, with};
 
 pub(crate) async fn echo(upgrade: hyper::upgrade::OnUpgrade) -> io::Result<()> {
     let upgraded = upgrade.await.map_err(io::Error::other)?;
@@ -66,4 +66,32 @@ async fn force_ends_it_while_its_owner_waits() {
     client.registry.force();
     assert_eq!(client.rest().await.0, "");
     client.registry.closed().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn there_are_as_many_as_there_may_be() {
+    let registry = Registry::new();
+    let settings = with(|settings| settings.max_upgraded = Some(1));
+    let request = "GET /upgrade HTTP/1.1\r\nhost: x\r\nconnection: upgrade\r\nupgrade: echo\r\n\r\n";
+    let mut first = connect_to(registry.clone(), settings.clone());
+    first.send(request).await;
+    assert!(first.answer().await.starts_with("HTTP/1.1 101 "));
+    let mut second = connect_to(registry.clone(), settings.clone());
+    second.send(request).await;
+    let answer = second.answer().await;
+    assert!(answer.starts_with("HTTP/1.1 503 ") && answer.contains("retry-after: 1"), "{answer}");
+    // A request that only asks keeps no place: this one is answered 200.
+    let mut third = connect_to(registry.clone(), with(|settings| settings.max_upgraded = Some(2)));
+    for _ in 0..3 {
+        third.send("GET / HTTP/1.1\r\nhost: x\r\nconnection: upgrade\r\nupgrade: echo\r\n\r\n").await;
+        assert!(third.answer().await.starts_with("HTTP/1.1 200 "));
+    }
+    // The place comes back with the socket.
+    first.io.shutdown().await.expect("a clean end");
+    first.rest().await;
+    drop((first, second, third));
+    registry.closed().await;
+    let mut last = connect_to(registry, settings);
+    last.send(request).await;
+    assert!(last.answer().await.starts_with("HTTP/1.1 101 "));
 }

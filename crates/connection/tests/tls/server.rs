@@ -4,7 +4,7 @@ use std::{convert::Infallible, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use graceful_connection::{
-    Connection, Ended, Gauges, Registry, RequestBody, Settings,
+    Connection, ConnectionControl, Ended, Gauges, Registry, RequestBody, Settings,
     tls::{Acceptor, HandshakeError, TlsInfo, TlsSettings},
 };
 use http::{Request, Response};
@@ -58,10 +58,10 @@ impl Server {
 
 async fn handle(request: Request<RequestBody>) -> Result<Response<Full<Bytes>>, Infallible> {
     let body = match request.uri().path() {
-        "/tls" => match request.extensions().get::<Arc<TlsInfo>>() {
-            Some(tls) => describe(tls),
-            None => "in the clear".to_owned(),
-        },
+        "/tls" => {
+            let control = request.extensions().get::<ConnectionControl>().expect("every request has one");
+            control.info().tls().map_or_else(|| "in the clear".to_owned(), describe)
+        }
         "/slow" => {
             tokio::time::sleep(10 * SECOND).await;
             "slow".to_owned()

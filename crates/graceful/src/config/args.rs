@@ -61,6 +61,10 @@ pub struct Args {
     #[arg(long, env = "GRACEFUL_WRITE_STALL_TIMEOUT", value_name = "TIME", allow_hyphen_values = true)]
     pub write_stall_timeout: Option<OrOff<Duration>>,
 
+    /// Bytes a second that a client must move, on average after 5s [default: off]
+    #[arg(long, env = "GRACEFUL_MIN_RATE", value_name = "BYTES", allow_hyphen_values = true)]
+    pub min_rate: Option<OrOff<u64>>,
+
     /// Between the requests of a connection [default: 120s]
     #[arg(long, env = "GRACEFUL_IDLE_TIMEOUT", value_name = "TIME", allow_hyphen_values = true)]
     pub idle_timeout: Option<OrOff<Duration>>,
@@ -84,6 +88,18 @@ pub struct Args {
     /// Open connections of one address (IPv6: one /64); more are closed [default: off]
     #[arg(long, env = "GRACEFUL_MAX_CONNECTIONS_PER_IP", value_name = "N", allow_hyphen_values = true)]
     pub max_connections_per_ip: Option<OrOff<usize>>,
+
+    /// Upgraded sockets (WebSockets, tunnels) at once; one more gets 503 [default: off]
+    #[arg(long, env = "GRACEFUL_MAX_UPGRADED", value_name = "N", allow_hyphen_values = true)]
+    pub max_upgraded: Option<OrOff<usize>>,
+
+    /// How old a connection may grow, give or take a tenth [default: off]
+    #[arg(long, env = "GRACEFUL_MAX_CONNECTION_AGE", value_name = "TIME", allow_hyphen_values = true)]
+    pub max_connection_age: Option<OrOff<Duration>>,
+
+    /// How many requests a connection may carry, give or take a tenth [default: off]
+    #[arg(long, env = "GRACEFUL_MAX_CONNECTION_REQUESTS", value_name = "N", allow_hyphen_values = true)]
+    pub max_connection_requests: Option<OrOff<u64>>,
 
     /// Requests in flight [default: 1024]
     #[arg(long, env = "GRACEFUL_MAX_IN_FLIGHT", value_name = "N", allow_hyphen_values = true)]
@@ -145,12 +161,16 @@ impl Args {
             read_timeout,
             write_timeout,
             write_stall_timeout,
+            min_rate,
             idle_timeout,
             handler_timeout,
             max_header_bytes,
             max_body_bytes,
             max_connections,
             max_connections_per_ip,
+            max_upgraded,
+            max_connection_age,
+            max_connection_requests,
             max_in_flight,
             max_queue,
             queue_wait,
@@ -168,12 +188,16 @@ impl Args {
         set(&mut config.read_timeout, read_timeout.map(|or_off| or_off.0));
         set(&mut config.write_timeout, write_timeout.map(|or_off| or_off.0));
         set(&mut config.write_stall_timeout, write_stall_timeout.map(|or_off| or_off.0));
+        set(&mut config.min_rate, min_rate.map(|or_off| or_off.0));
         set(&mut config.idle_timeout, idle_timeout.map(|or_off| or_off.0));
         set(&mut config.handler_timeout, handler_timeout.map(|or_off| or_off.0));
         set(&mut config.max_header_bytes, max_header_bytes);
         set(&mut config.max_body_bytes, max_body_bytes.map(|or_off| or_off.0));
         set(&mut config.max_connections, max_connections.map(|or_off| or_off.0));
         set(&mut config.max_connections_per_ip, max_connections_per_ip.map(|or_off| or_off.0));
+        set(&mut config.max_upgraded, max_upgraded.map(|or_off| or_off.0));
+        set(&mut config.max_connection_age, max_connection_age.map(|or_off| or_off.0));
+        set(&mut config.max_connection_requests, max_connection_requests.map(|or_off| or_off.0));
         set(&mut config.max_in_flight, max_in_flight.map(|or_off| or_off.0));
         set(&mut config.max_queue, max_queue);
         set(&mut config.queue_wait, queue_wait);

@@ -13,7 +13,7 @@ pub enum Preset {
     /// Small requests, small answers: the defaults.
     #[default]
     JsonApi,
-    /// Big request bodies: no limit for the whole of a body.
+    /// Big request bodies: no limit for the whole of one, but a minimum rate; and none for a handler, which reads it.
     Upload,
     /// Long polls, event streams, downloads without end: no total limits; a client that stops reading is still cut.
     Streaming,
@@ -28,6 +28,7 @@ impl Config {
             Preset::JsonApi => defaults,
             Preset::Upload => Self {
                 read_timeout: None,
+                min_rate: Some(240),
                 write_timeout: Some(Duration::from_secs(30)),
                 idle_timeout: Some(Duration::from_secs(60)),
                 handler_timeout: None,

@@ -10,11 +10,28 @@ use tokio::time::{Instant, sleep_until, timeout};
 /// thread is blocked is left behind.
 const FORCED: Duration = Duration::from_secs(1);
 
-/// Lets the connections finish, then runs the hooks, all within `budget`; what is late is closed by force.
-pub(super) async fn drain(shutdown: &Shutdown, registry: &Registry, budget: Budget) -> Report {
+/// When the order to end was given, and how much time there is from then on.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Order {
+    at: Instant,
+    budget: Budget,
+}
+
+impl Order {
+    pub(super) fn now(total: Duration) -> Self {
+        Self { at: Instant::now(), budget: Budget::new(total) }
+    }
+
+    pub(super) const fn deadline(self) -> Instant {
+        self.budget.deadline()
+    }
+}
+
+/// Lets the connections finish, then runs the hooks, all within the budget; what is late is closed by force.
+pub(super) async fn drain(shutdown: &Shutdown, registry: &Registry, order: Order) -> Report {
     let mut report = Report::new(shutdown.cause().cloned());
-    report.push(connections(shutdown, registry, budget).await);
-    report.append(shutdown.run_phases(budget).await);
+    report.push(connections(shutdown, registry, order).await);
+    report.append(shutdown.run_phases(order.budget).await);
     if report.is_clean() {
         tracing::info!(took_ms = millis(report.took()), "server stopped");
     } else {
@@ -23,15 +40,14 @@ pub(super) async fn drain(shutdown: &Shutdown, registry: &Registry, budget: Budg
     report
 }
 
-async fn connections(shutdown: &Shutdown, registry: &Registry, budget: Budget) -> Step {
-    let begin = Instant::now();
+async fn connections(shutdown: &Shutdown, registry: &Registry, order: Order) -> Step {
     let open = registry.len();
     registry.drain();
     let why = tokio::select! {
         biased;
         () = registry.closed() => None,
         () = shutdown.forced() => Some(Why::Forced),
-        () = sleep_until(shutdown.phases_start_by(budget)) => Some(Why::Deadline),
+        () = sleep_until(shutdown.phases_start_by(order.budget)) => Some(Why::Deadline),
     };
     let mut step = Step::new("connections");
     if let Some(why) = why {
@@ -43,7 +59,7 @@ async fn connections(shutdown: &Shutdown, registry: &Registry, budget: Budget) -
         registry.force();
         let _ = timeout(FORCED, registry.closed()).await;
     }
-    step.took = begin.elapsed();
+    step.took = order.at.elapsed();
     step.finished = open.saturating_sub(step.late.len());
     step
 }

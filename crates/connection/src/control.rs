@@ -1,0 +1,77 @@
+use std::{any::Any, net::SocketAddr, sync::Arc, time::Duration};
+
+use tokio::time::Instant;
+
+use crate::{ConnectionInfo, settings::deadline, shared::Shared};
+
+/// A handler's hold on its own request's limits and on its connection, as Go's `http.ResponseController`.
+///
+/// It is in the extensions of every request.
+///
+/// ```
+/// use std::time::Duration;
+///
+/// use graceful_connection::{ConnectionControl, RequestBody};
+/// use http::Request;
+///
+/// async fn upload(request: Request<RequestBody>) {
+///     if let Some(control) = request.extensions().get::<ConnectionControl>() {
+///         // This one may take an hour, and its answer a minute.
+///         control.set_read_timeout(Duration::from_secs(3600));
+///         control.set_write_timeout(Duration::from_secs(60));
+///     }
+///     // …
+/// }
+/// ```
+#[derive(Clone, Debug)]
+pub struct ConnectionControl {
+    shared: Arc<Shared>,
+    /// The request's number.
+    number: u64,
+}
+
+impl ConnectionControl {
+    pub(crate) const fn new(shared: Arc<Shared>, number: u64) -> Self {
+        Self { shared, number }
+    }
+
+    /// From now on, the rest of this request's body may take `limit`; `None` or zero lifts the limit.
+    ///
+    /// The minimum rate, if one is set, still holds. To be called by the handler, before it reads.
+    pub fn set_read_timeout(&self, limit: impl Into<Option<Duration>>) {
+        self.shared.requests.override_read(self.number, deadline(Instant::now(), limit.into()));
+        self.shared.wake();
+    }
+
+    /// From now on, this request's response may take `limit` to its last byte; `None` or zero lifts the limit.
+    ///
+    /// Neither a body that still comes in nor an event stream changes it any more. The stall limit and the minimum rate
+    /// still hold. To be called by the handler, or by what makes its body.
+    pub fn set_write_timeout(&self, limit: impl Into<Option<Duration>>) {
+        self.shared.requests.override_write(self.number, deadline(Instant::now(), limit.into()));
+        self.shared.wake();
+    }
+
+    /// Closes the connection when what is in flight on it is answered: `Connection: close`, or GOAWAY.
+    pub fn close(&self) {
+        self.shared.want_close();
+    }
+
+    /// What the server lets its handlers look up: see [`RegistryBuilder::context`](crate::RegistryBuilder::context).
+    #[must_use]
+    pub fn context<T: Any>(&self) -> Option<&T> {
+        self.shared.context.as_deref()?.downcast_ref()
+    }
+
+    /// What is known of the connection.
+    #[must_use]
+    pub fn info(&self) -> ConnectionInfo<'_> {
+        ConnectionInfo::of(&self.shared)
+    }
+
+    /// The client's address, where it has one.
+    #[must_use]
+    pub fn peer(&self) -> Option<SocketAddr> {
+        self.shared.peer
+    }
+}

@@ -1,0 +1,198 @@
+use std::sync::atomic::{
+    AtomicBool, AtomicU64,
+    Ordering::{Acquire, Relaxed, Release},
+};
+
+use super::Flag;
+
+/// What the socket, and the bodies that go over it, have to say.
+#[derive(Debug)]
+pub(crate) struct Socket {
+    open: AtomicBool,
+    /// Set before hyper can hand the socket to whoever upgraded it, so that its first poll there is already gated.
+    upgrading: AtomicBool,
+    /// Bytes came in since the connection's task last looked.
+    read_seen: Flag,
+    /// Bytes came in since the last request began: a part of a head, or a body.
+    unread_head: Flag,
+    /// HTTP/1: the head that came in last had a length of both kinds.
+    ambiguous: Flag,
+    /// HTTP/1: a request's body has not come to its end.
+    body_open: Flag,
+    /// HTTP/1: a part of a request's body was handed over since the connection's task last looked.
+    body_seen: Flag,
+    /// A request's body was dropped before its end.
+    unread_body: Flag,
+    /// HTTP/2: how many header blocks began, shifted by one bit that says whether the last is unfinished.
+    header_block: AtomicU64,
+    /// It took no byte when it was last asked to.
+    write_blocked: Flag,
+    written: AtomicU64,
+    /// HTTP/1: the response in flight has no total limit.
+    write_unlimited: Flag,
+    /// The client has closed its side while a request was in flight, and hyper was not told …
+    half_closed: Flag,
+    /// … but is to be told now.
+    tell_end: Flag,
+    lingering: Flag,
+}
+
+impl Default for Socket {
+    fn default() -> Self {
+        Self {
+            open: AtomicBool::new(true),
+            upgrading: AtomicBool::new(false),
+            read_seen: Flag::default(),
+            unread_head: Flag::default(),
+            ambiguous: Flag::default(),
+            body_open: Flag::default(),
+            body_seen: Flag::default(),
+            unread_body: Flag::default(),
+            header_block: AtomicU64::new(0),
+            write_blocked: Flag::default(),
+            written: AtomicU64::new(0),
+            write_unlimited: Flag::default(),
+            half_closed: Flag::default(),
+            tell_end: Flag::default(),
+            lingering: Flag::default(),
+        }
+    }
+}
+
+impl Socket {
+    pub(crate) fn is_open(&self) -> bool {
+        self.open.load(Acquire)
+    }
+
+    pub(super) fn close(&self) {
+        self.open.store(false, Release);
+    }
+
+    pub(crate) fn is_upgrading(&self) -> bool {
+        self.upgrading.load(Acquire)
+    }
+
+    /// Pairs with the `Acquire` in [`is_upgrading`](Self::is_upgrading), which the new owner's first poll makes.
+    pub(crate) fn set_upgrading(&self) {
+        self.upgrading.store(true, Release);
+    }
+
+    /// A request's head is in: what was said of it, or of the one before, is over.
+    pub(super) fn begin_request(&self) {
+        self.unread_head.put(false);
+        self.unread_body.put(false);
+        self.write_unlimited.put(false);
+    }
+
+    // What comes in.
+
+    pub(crate) fn count_read(&self) {
+        self.read_seen.set();
+        self.unread_head.set();
+    }
+
+    pub(crate) fn take_read_seen(&self) -> bool {
+        self.read_seen.take()
+    }
+
+    /// A head has begun to come in.
+    pub(crate) fn has_unread_head(&self) -> bool {
+        self.unread_head.get()
+    }
+
+    pub(crate) fn set_ambiguous(&self) {
+        self.ambiguous.set();
+    }
+
+    pub(crate) fn take_ambiguous(&self) -> bool {
+        self.ambiguous.take()
+    }
+
+    pub(crate) fn set_body_open(&self, open: bool) {
+        self.body_open.put(open);
+    }
+
+    pub(crate) fn is_body_open(&self) -> bool {
+        self.body_open.get()
+    }
+
+    pub(crate) fn set_body_seen(&self) {
+        self.body_seen.set();
+    }
+
+    pub(crate) fn take_body_seen(&self) -> bool {
+        self.body_seen.take()
+    }
+
+    pub(crate) fn set_unread_body(&self) {
+        self.unread_body.set();
+    }
+
+    pub(crate) fn has_unread_body(&self) -> bool {
+        self.unread_body.get()
+    }
+
+    pub(crate) fn has_unread(&self) -> bool {
+        self.unread_body.get() || self.unread_head.get()
+    }
+
+    pub(crate) fn set_header_block(&self, number: u64, open: bool) {
+        self.header_block.store(number << 1 | u64::from(open), Relaxed);
+    }
+
+    pub(crate) fn header_block(&self) -> (u64, bool) {
+        let block = self.header_block.load(Relaxed);
+        (block >> 1, block & 1 == 1)
+    }
+
+    pub(crate) fn set_half_closed(&self) {
+        self.half_closed.set();
+    }
+
+    pub(crate) fn is_half_closed(&self) -> bool {
+        self.half_closed.get()
+    }
+
+    pub(crate) fn set_tell_end(&self) {
+        self.tell_end.set();
+    }
+
+    pub(crate) fn is_tell_end(&self) -> bool {
+        self.tell_end.get()
+    }
+
+    // What goes out.
+
+    pub(crate) fn count_written(&self, bytes: usize) {
+        self.written.store(self.written.load(Relaxed) + bytes as u64, Relaxed);
+        self.write_blocked.put(false);
+    }
+
+    pub(crate) fn written(&self) -> u64 {
+        self.written.load(Relaxed)
+    }
+
+    pub(crate) fn is_write_blocked(&self) -> bool {
+        self.write_blocked.get()
+    }
+
+    pub(crate) fn set_write_blocked(&self, blocked: bool) {
+        self.write_blocked.put(blocked);
+    }
+
+    pub(crate) fn is_write_unlimited(&self) -> bool {
+        self.write_unlimited.get()
+    }
+
+    pub(crate) fn set_write_unlimited(&self) {
+        self.write_unlimited.set();
+    }
+
+    pub(crate) fn is_lingering(&self) -> bool {
+        self.lingering.get()
+    }
+
+    pub(crate) fn set_lingering(&self) {
+        self.lingering.set();
+    }
+}

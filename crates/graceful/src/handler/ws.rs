@@ -1,0 +1,99 @@
+//! WebSockets that end with the server.
+
+use std::time::Duration;
+
+use axum::{
+    Error,
+    extract::ws::{CloseFrame, Message, WebSocket, close_code},
+};
+use graceful_shutdown::Shutdown;
+use tokio::time::timeout;
+
+/// Adds [`until_shutdown`](WebSocketExt::until_shutdown) to axum's WebSocket.
+pub trait WebSocketExt {
+    /// A socket that takes part in the shutdown: when the server is to end, it sends Close 1001 ("going away", RFC 6455,
+    /// 7.4.1), waits a moment for the client's own Close, and its `recv` says that it is over.
+    ///
+    /// ```
+    /// use axum::{extract::ws::WebSocketUpgrade, response::Response};
+    /// use graceful::{ShutdownSignal, handler::ws::WebSocketExt};
+    ///
+    /// async fn echo(upgrade: WebSocketUpgrade, ShutdownSignal(shutdown): ShutdownSignal) -> Response {
+    ///     upgrade.on_upgrade(async move |socket| {
+    ///         let mut socket = socket.until_shutdown(&shutdown);
+    ///         while let Some(Ok(message)) = socket.recv().await {
+    ///             if socket.send(message).await.is_err() {
+    ///                 break;
+    ///             }
+    ///         }
+    ///     })
+    /// }
+    /// # let _ = axum::Router::<()>::new().route("/", axum::routing::get(echo));
+    /// ```
+    fn until_shutdown(self, shutdown: &Shutdown) -> GracefulSocket;
+}
+
+impl WebSocketExt for WebSocket {
+    fn until_shutdown(self, shutdown: &Shutdown) -> GracefulSocket {
+        GracefulSocket { socket: self, shutdown: shutdown.clone(), state: State::Open }
+    }
+}
+
+/// A WebSocket that ends with the server; made by [`WebSocketExt::until_shutdown`].
+#[derive(Debug)]
+pub struct GracefulSocket {
+    socket: WebSocket,
+    shutdown: Shutdown,
+    state: State,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum State {
+    Open,
+    /// Our Close is out; the client's is waited for.
+    Closing,
+    Over,
+}
+
+/// How long the client may take to answer our Close.
+const FAREWELL: Duration = Duration::from_secs(5);
+
+impl GracefulSocket {
+    /// The next message; `None` when the socket is closed, or the server is to end.
+    ///
+    /// Cancel-safe: dropped and called again, it goes on where it was.
+    pub async fn recv(&mut self) -> Option<Result<Message, Error>> {
+        if self.state == State::Open {
+            tokio::select! {
+                biased;
+                () = self.shutdown.triggered() => {}
+                message = self.socket.recv() => return message,
+            }
+            let close = CloseFrame { code: close_code::AWAY, reason: "the server is shutting down".into() };
+            let sent = timeout(FAREWELL, self.socket.send(Message::Close(Some(close)))).await;
+            // A client that does not read is not told; nor is one twice, if this future was dropped here.
+            self.state = if matches!(sent, Ok(Ok(()))) { State::Closing } else { State::Over };
+        }
+        if self.state == State::Closing {
+            // What is still under way is of no use to anybody; the client's Close ends it.
+            let farewell = async { while let Some(Ok(_)) = self.socket.recv().await {} };
+            let _ = timeout(FAREWELL, farewell).await;
+            self.state = State::Over;
+        }
+        None
+    }
+
+    /// Sends a message.
+    ///
+    /// # Errors
+    ///
+    /// As axum's own, and after the Close has been sent.
+    pub async fn send(&mut self, message: Message) -> Result<(), Error> {
+        self.socket.send(message).await
+    }
+
+    /// axum's socket, which knows nothing of the shutdown.
+    pub fn into_inner(self) -> WebSocket {
+        self.socket
+    }
+}

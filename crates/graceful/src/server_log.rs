@@ -1,0 +1,109 @@
+//! The server's own errors, as Go's `http.Server.ErrorLog`: typed, on one target, and not at the mercy of scanners.
+
+mod noise;
+
+use std::{
+    io,
+    net::IpAddr,
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
+
+use graceful_connection::{CloseReason, Ended};
+use graceful_listener::{Burst, Peer};
+use tokio::{sync::Notify, time::sleep};
+
+use self::noise::Noise;
+
+/// The target of every line, with the fields `kind`, `source` (always `http`) and, where there is one, `peer`.
+const TARGET: &str = "graceful::server";
+
+/// How long noise is added up before it is told.
+const WINDOW: Duration = Duration::from_secs(60);
+
+/// Where the accept loop and the connections say what went wrong. Clones are the same log.
+///
+/// What a scanner leaves behind (a connection that never became a request) is not worth a line each, and a flood of it
+/// must not become a flood of lines; nor is it dropped: it is added up, and told once a minute.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct ServerLog {
+    shared: Arc<Shared>,
+}
+
+#[derive(Debug, Default)]
+struct Shared {
+    noise: Mutex<Noise>,
+    /// Told when there is noise where there was none.
+    begun: Notify,
+}
+
+impl ServerLog {
+    pub(crate) fn cannot_accept(&self, error: &io::Error) {
+        tracing::warn!(
+            target: TARGET, kind = "accept", source = "http", %error, "cannot accept: waiting, then trying again"
+        );
+    }
+
+    pub(crate) fn accepting_again(&self, burst: Burst) {
+        tracing::info!(target: TARGET, kind = "accept", source = "http", %burst, "accepting again");
+    }
+
+    /// A connection has ended. A good end is not worth a line.
+    pub(crate) fn connection(&self, peer: Peer, ended: &Ended) {
+        let kind = ended.reason.as_str();
+        let error = ended.error.as_ref().map(tracing::field::display);
+        match ended.reason {
+            CloseReason::HeaderTimeout | CloseReason::BadRequest | CloseReason::Broken if ended.requests == 0 => {
+                self.noise(kind, peer.ip());
+                tracing::debug!(target: TARGET, kind, %peer, source = "http", noise = true, error, "no request came");
+            }
+            CloseReason::HeaderTimeout | CloseReason::WriteTimeout | CloseReason::WriteStalled => {
+                tracing::info!(target: TARGET, kind, %peer, source = "http", "connection closed at a limit");
+            }
+            CloseReason::BadRequest => {
+                tracing::info!(target: TARGET, kind, %peer, source = "http", error, "not an HTTP request");
+            }
+            CloseReason::Broken => {
+                tracing::debug!(target: TARGET, kind, %peer, source = "http", error, "connection broken");
+            }
+            _ => tracing::trace!(target: TARGET, kind, %peer, source = "http", "connection ended"),
+        }
+    }
+
+    fn noise(&self, kind: &'static str, address: Option<IpAddr>) {
+        let first = self.lock().add(kind, address);
+        if first {
+            self.shared.begun.notify_one();
+        }
+    }
+
+    /// Tells the noise of each minute that had any. To be polled as long as the server runs.
+    pub(crate) async fn tell_noise(&self) -> std::convert::Infallible {
+        loop {
+            self.shared.begun.notified().await;
+            sleep(WINDOW).await;
+            self.flush();
+        }
+    }
+
+    /// Tells what was added up so far, if anything.
+    pub(crate) fn flush(&self) {
+        let noise = std::mem::take(&mut *self.lock());
+        if noise.count() > 0 {
+            tracing::info!(
+                target: TARGET,
+                kind = "noise",
+                source = "http",
+                noise = true,
+                count = noise.count(),
+                addresses = %noise.addresses(),
+                kinds = %noise.kinds(),
+                "{noise}"
+            );
+        }
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, Noise> {
+        self.shared.noise.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}

@@ -1,0 +1,112 @@
+//! One line, ours beside the JSON of `tracing-subscriber`: time and allocations.
+//!
+//! Ours goes through the whole writer, thread and all, into a sink. The peer writes straight into a sink, which is kind
+//! to it: no lock, no copy, no system call.
+
+use std::{io, sync::LazyLock, time::Duration};
+
+use divan::{AllocProfiler, Bencher};
+use graceful_json_log::{JsonLayer, LiveFilter, LogConfig, LogWriter, Output};
+use tracing::{Dispatch, Span, info, info_span, trace};
+use tracing_subscriber::layer::SubscriberExt;
+
+#[global_allocator]
+static ALLOCATIONS: AllocProfiler = AllocProfiler::system();
+
+static WRITER: LazyLock<LogWriter> = LazyLock::new(|| {
+    let config = LogConfig::new().capacity(256 << 20).output(Output::Writer(Box::new(io::sink())));
+    config.open().expect("a thread starts")
+});
+
+static OURS: LazyLock<Dispatch> = LazyLock::new(|| {
+    let filter = LiveFilter::new("info").expect("a level");
+    Dispatch::new(tracing_subscriber::registry().with(filter).with(JsonLayer::new(WRITER.clone())))
+});
+
+static PEER: LazyLock<Dispatch> = LazyLock::new(|| {
+    let json = tracing_subscriber::fmt::layer().json().flatten_event(true).with_span_list(false).with_writer(io::sink);
+    Dispatch::new(tracing_subscriber::registry().with(tracing_subscriber::EnvFilter::new("info")).with(json))
+});
+
+#[derive(Clone, Copy, Debug)]
+enum Log {
+    Ours,
+    Peer,
+}
+
+impl Log {
+    fn bench(self, bencher: Bencher<'_, '_>, log: impl Fn() + Sync) {
+        let dispatch = match self {
+            Self::Ours => &*OURS,
+            Self::Peer => &*PEER,
+        };
+        tracing::dispatcher::with_default(dispatch, || {
+            (0..1_000).for_each(|_| log());
+            bencher.bench_local(log);
+        });
+        let _ = WRITER.flush(Duration::from_secs(10));
+    }
+}
+
+const BOTH: [Log; 2] = [Log::Ours, Log::Peer];
+
+fn request() -> Span {
+    info_span!("request", method = "GET", path = "/api/work", request_id = "0190163d-8694-739b-aea5-966c26f8ad91")
+}
+
+fn access() {
+    tracing::event!(
+        name: "access",
+        target: "access",
+        tracing::Level::INFO,
+        {
+            message = "access", method = "GET", path = "/api/work", route = "/api/work", version = "HTTP/1.1", status = 200u16,
+            duration_ms = 0.125, ttfb_ms = 0.113, bytes_in = 0u64, bytes = 13u64, peer = %"127.0.0.1:40404",
+            user_agent = "curl/8.5.0", outcome = "complete",
+        }
+    );
+}
+
+#[divan::bench(args = BOTH)]
+fn message(bencher: Bencher<'_, '_>, log: Log) {
+    log.bench(bencher, || info!("a message"));
+}
+
+#[divan::bench(args = BOTH)]
+fn line_in_a_request(bencher: Bencher<'_, '_>, log: Log) {
+    let span = match log {
+        Log::Ours => tracing::dispatcher::with_default(&OURS, request),
+        Log::Peer => tracing::dispatcher::with_default(&PEER, request),
+    };
+    span.in_scope(|| log.bench(bencher, || info!(user = 42, rows = 7, "found")));
+}
+
+#[divan::bench(args = BOTH)]
+fn access_line(bencher: Bencher<'_, '_>, log: Log) {
+    log.bench(bencher, access);
+}
+
+#[divan::bench(args = BOTH)]
+fn request_span(bencher: Bencher<'_, '_>, log: Log) {
+    log.bench(bencher, || drop(request()));
+}
+
+#[divan::bench(args = BOTH)]
+fn request_with_its_access_line(bencher: Bencher<'_, '_>, log: Log) {
+    log.bench(bencher, || request().in_scope(access));
+}
+
+#[divan::bench(args = BOTH)]
+fn off(bencher: Bencher<'_, '_>, log: Log) {
+    log.bench(bencher, || trace!(user = 42, "off"));
+}
+
+/// Both cores, or as many as there are: what the threads cost each other.
+#[divan::bench(threads = [1, 2, 8])]
+fn access_line_on_threads(bencher: Bencher<'_, '_>) {
+    bencher.bench(|| tracing::dispatcher::with_default(&OURS, || (0..100).for_each(|_| access())));
+}
+
+fn main() {
+    divan::main();
+}

@@ -1,0 +1,109 @@
+use std::{
+    fmt,
+    fs::{File, OpenOptions},
+    io::{self, Read, Seek, SeekFrom, Write},
+    path::{Path, PathBuf},
+};
+
+use crate::line::HEAD;
+
+/// Where the writer's thread writes to.
+#[non_exhaustive]
+#[derive(Default)]
+pub enum Output {
+    /// Standard output, unbuffered.
+    #[default]
+    Stdout,
+    /// Standard error.
+    Stderr,
+    /// A file, to which lines are appended; made if it is not there. One process a file.
+    ///
+    /// If the process before was killed within a line, that line is cut off, so that each complete line is a whole one.
+    File(PathBuf),
+    /// Anything else. It may block: only the writer's thread waits for it.
+    Writer(Box<dyn Write + Send>),
+}
+
+pub(crate) type Sink = Box<dyn Write + Send>;
+
+impl Output {
+    pub(crate) fn open(self) -> io::Result<Sink> {
+        Ok(match self {
+            Self::Stdout => stdout()?,
+            Self::Stderr => stderr()?,
+            Self::File(path) => open_file(&path)?,
+            Self::Writer(writer) => writer,
+        })
+    }
+}
+
+impl fmt::Debug for Output {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Stdout => f.write_str("Stdout"),
+            Self::Stderr => f.write_str("Stderr"),
+            Self::File(path) => f.debug_tuple("File").field(path).finish(),
+            Self::Writer(_) => f.write_str("Writer(..)"),
+        }
+    }
+}
+
+/// A descriptor of our own: `io::Stdout` would buffer what comes after the last newline of a write, hide how much of it
+/// was taken, and make `println!` wait for a slow reader.
+#[cfg(unix)]
+fn stdout() -> io::Result<Sink> {
+    use std::os::fd::AsFd;
+    Ok(Box::new(File::from(io::stdout().as_fd().try_clone_to_owned()?)))
+}
+
+#[cfg(unix)]
+fn stderr() -> io::Result<Sink> {
+    use std::os::fd::AsFd;
+    Ok(Box::new(File::from(io::stderr().as_fd().try_clone_to_owned()?)))
+}
+
+#[cfg(not(unix))]
+fn stdout() -> io::Result<Sink> {
+    Ok(Box::new(io::stdout()))
+}
+
+#[cfg(not(unix))]
+fn stderr() -> io::Result<Sink> {
+    Ok(Box::new(io::stderr()))
+}
+
+/// Opens a file to append lines to, the first of them on a line of its own.
+pub(crate) fn open_file(path: &Path) -> io::Result<Sink> {
+    // Not so for a pipe or a device, which have no end to look at.
+    if path.metadata().is_ok_and(|metadata| metadata.is_file()) {
+        end_last_line(path)?;
+    }
+    Ok(Box::new(OpenOptions::new().create(true).append(true).open(path)?))
+}
+
+/// A process that was killed within a write leaves half a line. Another line behind it would make one that is none.
+///
+/// Half a line of ours is cut off; of whatever else is in the file, the last line is ended.
+fn end_last_line(path: &Path) -> io::Result<()> {
+    const LONGEST: u64 = 1 << 20;
+    // `append`: should the file belong to somebody else as well, a write of ours goes behind theirs.
+    let mut file = OpenOptions::new().read(true).append(true).open(path)?;
+    let length = file.metadata()?.len();
+    let start = length.saturating_sub(LONGEST);
+    file.seek(SeekFrom::Start(start))?;
+    let mut end = Vec::new();
+    (&file).take(LONGEST).read_to_end(&mut end)?;
+    let last = match end.iter().rposition(|byte| *byte == b'\n') {
+        Some(newline) => newline + 1,
+        None if start == 0 => 0,
+        None => return file.write_all(b"\n"),
+    };
+    let line = &end[last..];
+    if line.is_empty() {
+        Ok(())
+    } else if line.starts_with(HEAD) || HEAD.starts_with(line) {
+        file.set_len(start + last as u64)
+    } else {
+        file.write_all(b"\n")
+    }
+}

@@ -1,0 +1,98 @@
+//! What a line and a span allocate, once the thread and the buffers are warm.
+
+use std::{error::Error, io};
+
+use allocation_counter::measure;
+use graceful_json_log::{JsonLayer, LiveFilter};
+use tracing::{field, info, info_span};
+use tracing_subscriber::layer::SubscriberExt;
+
+use crate::support::{LONG, json, open};
+
+fn access_line() {
+    info!(
+        target: "access",
+        method = "GET", path = "/api/work", route = "/api/work", version = "HTTP/1.1", status = 200u16, duration_ms = 0.125,
+        ttfb_ms = 0.1, bytes_in = 0u64, bytes = 13u64, peer = %std::net::Ipv4Addr::LOCALHOST, user_agent = "curl/8.5.0",
+        outcome = "complete", "access"
+    );
+}
+
+fn request_span() -> tracing::Span {
+    info_span!(
+        "request",
+        method = "GET",
+        path = "/api/work?with=some&more",
+        request_id = "0190163d-8694-739b-aea5-966c26f8ad91",
+        trace_id = "4bf92f3577b34da6a3ce929d0e0e4736",
+        parent_id = "00f067aa0ba902b7",
+        user = field::Empty,
+    )
+}
+
+fn allocations(of: impl Fn()) -> u64 {
+    let writer = open(io::sink());
+    tracing::dispatcher::with_default(&json(&writer), || {
+        (0..100).for_each(|_| of());
+        let counted = measure(|| (0..100).for_each(|_| of()));
+        writer.flush(LONG).unwrap();
+        assert_eq!(counted.count_current, 0, "what is allocated is given back");
+        assert_eq!(writer.stats().dropped, 0);
+        counted.count_total
+    })
+}
+
+#[test]
+fn a_line_allocates_nothing() {
+    assert_eq!(allocations(access_line), 0);
+    let error = io::Error::other("no");
+    let every_kind = || {
+        info!(a = 1, b = -1, c = 1.5, d = 1e300, e = ?Some("x"), f = %2, g = true, h = u128::MAX, "formatted {}", 3);
+        info!(error = &error as &dyn Error, text = "with \"escapes\" \u{2028}");
+    };
+    assert_eq!(allocations(every_kind), 0);
+}
+
+#[test]
+fn a_span_allocates_once() {
+    assert_eq!(allocations(|| drop(request_span())), 100, "the extension's box");
+    assert_eq!(allocations(|| drop(info_span!("no fields"))), 0);
+    let recorded = || {
+        request_span().record("user", "ada").record("user", "bob");
+    };
+    assert_eq!(allocations(recorded), 100, "what is recorded later fits in place");
+}
+
+#[test]
+fn a_line_in_a_request_allocates_nothing() {
+    let in_request = || {
+        request_span().in_scope(|| {
+            info!("one");
+            info_span!("inner").in_scope(|| info!(query = "select 1", rows = 7, "two"));
+            access_line();
+        });
+    };
+    assert_eq!(allocations(in_request), 100, "the span, and none of its three lines");
+}
+
+#[test]
+fn what_is_off_is_not_even_evaluated() {
+    let info = LiveFilter::new("info").expect("a level");
+    let subscriber = tracing_subscriber::registry().with(info).with(JsonLayer::new(open(io::sink())));
+    tracing::subscriber::with_default(subscriber, || {
+        let off = || tracing::trace!(text = String::from("not made").as_str(), "off");
+        off();
+        assert_eq!(measure(off).count_total, 0);
+    });
+}
+
+#[test]
+fn a_long_line_is_not_kept() {
+    let writer = open(io::sink());
+    let long = "x".repeat(100_000);
+    tracing::dispatcher::with_default(&json(&writer), || {
+        info!("warm");
+        let kept = measure(|| info!(text = long.as_str()));
+        assert!(kept.bytes_current <= 0, "{kept:?}");
+    });
+}

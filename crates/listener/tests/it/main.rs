@@ -1,0 +1,5 @@
+//! The listener over real sockets.
+
+mod tcp;
+mod unix;
+mod wrappers;

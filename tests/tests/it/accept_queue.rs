@@ -1,0 +1,98 @@
+//! A client whose handshake the kernel has finished believes that it is connected. SIGTERM must not take that back.
+
+use std::{io::Write, net::TcpStream};
+
+use axum::{Router, routing::get};
+use graceful::{Config, Server};
+use nix::sys::signal::Signal;
+use tests::{Client, within};
+
+use crate::playground;
+
+const EACH: usize = 100;
+const REQUEST: &[u8] = b"GET /healthz HTTP/1.1\r\nhost: test\r\n\r\n";
+
+/// How many of the idle and of the queued clients have no answer.
+async fn lost(clients: &mut [Client]) -> [usize; 2] {
+    let mut lost = [0, 0];
+    for (i, client) in clients.iter_mut().enumerate() {
+        match client.try_answer().await {
+            Ok(answer) => assert_eq!(answer.status, 200),
+            Err(_) => lost[i / EACH] += 1,
+        }
+    }
+    lost
+}
+
+#[tokio::test]
+async fn who_waits_in_the_kernel_at_the_order_to_end_is_served() {
+    check(None).await;
+}
+
+/// Those in the queue are there because the limit is reached; the idle connections that leave make room for them.
+#[tokio::test]
+async fn who_waits_for_a_place_at_the_order_to_end_is_served() {
+    check(Some(EACH)).await;
+}
+
+/// Server and clients share one thread, so that the server learns of nothing before all of it has happened, and of the
+/// order to end first.
+async fn check(max_connections: Option<usize>) {
+    let mut config = Config::default();
+    config.listen = "127.0.0.1:0".to_owned();
+    config.debug_listen = None;
+    config.max_connections = max_connections;
+    let router = Router::new().route("/healthz", get(async || "ok\n"));
+    let bound = Server::new(router).config(config).bind().await.expect("a free port");
+    let (address, shutdown) = (bound.local_addr().expect("an address"), bound.shutdown());
+    #[expect(clippy::disallowed_methods, reason = "the test waits for it")]
+    let server = tokio::spawn(bound.run());
+
+    let (mut sockets, mut clients) = (Vec::new(), Vec::new());
+    for _ in 0..EACH {
+        let socket = TcpStream::connect(address).expect("somebody listens");
+        let mut idle = Client::from_std(socket.try_clone().expect("room for a descriptor"));
+        assert_eq!(idle.get("/healthz").await.status, 200);
+        sockets.push(socket);
+        clients.push(idle);
+    }
+    // No await from here on.
+    for _ in 0..EACH {
+        sockets.push(TcpStream::connect(address).expect("the kernel has room for them"));
+    }
+    for socket in &mut sockets {
+        socket.write_all(REQUEST).expect("the kernel takes it");
+    }
+    shutdown.trigger();
+    clients.extend(sockets.split_off(EACH).into_iter().map(Client::from_std));
+
+    assert_eq!(lost(&mut clients).await, [0, 0], "of {EACH} idle and {EACH} queued clients");
+    let report = within("the server to end", server).await.expect("no panic").expect("a clean end");
+    assert!(report.is_clean(), "{report}");
+}
+
+#[tokio::test]
+async fn who_waits_in_the_kernel_at_sigterm_is_served() {
+    let program = playground(&[]).await;
+    let mut clients = Vec::new();
+    for _ in 0..EACH {
+        let mut idle = Client::connect(program.address()).await;
+        idle.get("/healthz").await;
+        clients.push(idle);
+    }
+    // From here on the process sees nothing, so that all of it is there at once when it goes on: the signal, a request on
+    // each idle connection, and connections that nobody has accepted.
+    program.signal(Signal::SIGSTOP);
+    for _ in 0..EACH {
+        clients.push(Client::connect(program.address()).await);
+    }
+    for client in &mut clients {
+        client.send(REQUEST).await;
+    }
+    program.signal(Signal::SIGTERM);
+    program.signal(Signal::SIGCONT);
+
+    assert_eq!(lost(&mut clients).await, [0, 0], "of {EACH} idle and {EACH} queued clients");
+    let ended = program.ended().await;
+    assert_eq!(ended.code, Some(0), "{}", ended.stderr);
+}

@@ -1,0 +1,124 @@
+//! HTTP/2 without TLS, by the `h2` crate: streams live and die alone.
+
+use std::net::SocketAddr;
+
+use bytes::Bytes;
+use h2::{Reason, client::SendRequest};
+use http::{Request, response};
+use nix::sys::signal::Signal;
+use tests::within;
+use tokio::net::TcpStream;
+
+use crate::playground;
+
+pub(crate) async fn connect(address: SocketAddr) -> SendRequest<Bytes> {
+    let stream = within("a connection", TcpStream::connect(address)).await.expect("somebody listens");
+    let (client, connection) = within("the handshake", h2::client::handshake(stream)).await.expect("HTTP/2");
+    #[expect(clippy::disallowed_methods, reason = "it ends with the connection")]
+    tokio::spawn(async move {
+        let _ = connection.await;
+    });
+    client
+}
+
+/// The whole answer to a request without a body.
+pub(crate) async fn fetch(
+    client: SendRequest<Bytes>,
+    request: Request<()>,
+) -> Result<(response::Parts, Vec<u8>), h2::Error> {
+    let mut client = within("a place for a stream", client.ready()).await?;
+    let (response, _) = client.send_request(request, true)?;
+    let (head, mut body) = within("a head", response).await?.into_parts();
+    let mut bytes = Vec::new();
+    while let Some(chunk) = within("the body", body.data()).await {
+        let chunk = chunk?;
+        let _ = body.flow_control().release_capacity(chunk.len());
+        bytes.extend_from_slice(&chunk);
+    }
+    Ok((head, bytes))
+}
+
+fn get(path: &str) -> Request<()> {
+    Request::get(format!("http://test{path}")).body(()).expect("a request")
+}
+
+#[tokio::test]
+async fn it_is_answered_recorded_and_goes_away_when_told() {
+    let program = playground(&[]).await;
+    let client = connect(program.address()).await;
+    let (head, body) = fetch(client.clone(), get("/api/work")).await.expect("an answer");
+    assert_eq!((head.status.as_u16(), body.as_slice()), (200, br#"{"ok":true}"#.as_slice()));
+    let record = program.log().access("/api/work", 1).await.swap_remove(0);
+    assert_eq!((&record["version"], &record["outcome"]), (&"HTTP/2".into(), &"complete".into()));
+
+    // Begun before the signal, answered after it; a new stream after GOAWAY is refused.
+    let mut ready = client.clone().ready().await.expect("a place");
+    let (slow, _) = ready.send_request(get("/slow?ms=1000"), true).expect("a stream");
+    fetch(client.clone(), get("/healthz")).await.expect("an answer: the server has seen both");
+    program.signal(Signal::SIGTERM);
+    let slow = within("the answer", slow).await.expect("answered in full");
+    assert_eq!(slow.status().as_u16(), 200);
+    drop((slow, ready, client));
+    let ended = program.ended().await;
+    assert_eq!(ended.code, Some(0), "{}", ended.stderr);
+}
+
+#[tokio::test]
+async fn one_stream_panics_one_is_cut_and_one_times_out_and_the_others_go_on() {
+    let program = playground(&["--handler-timeout", "2s"]).await;
+    let client = connect(program.address()).await;
+    let calm = fetch(client.clone(), get("/stream?n=30&ms=100"));
+    let panic = fetch(client.clone(), get("/panic"));
+    let cut = fetch(client.clone(), get("/panic-body"));
+    let late = fetch(client.clone(), get("/slow?ms=600000"));
+    let (calm, panic, cut, late) = tokio::join!(calm, panic, cut, late);
+
+    let (head, body) = panic.expect("an answer");
+    assert_eq!((head.status.as_u16(), body.as_slice()), (500, b"internal error".as_slice()));
+    let error = cut.expect_err("never a clean end");
+    assert_eq!(error.reason(), Some(Reason::INTERNAL_ERROR), "the stream is reset: {error}");
+    let (head, body) = late.expect("an answer");
+    assert_eq!((head.status.as_u16(), body.as_slice()), (503, b"handler timed out".as_slice()));
+    let (head, body) = calm.expect("an answer");
+    assert_eq!(head.status.as_u16(), 200);
+    assert!(body.ends_with(b"line 30\n"), "the other stream was not disturbed");
+    assert_eq!(fetch(client.clone(), get("/healthz")).await.expect("an answer").0.status.as_u16(), 200);
+    drop(client);
+    assert_eq!(program.terminate().await.code, Some(0));
+}
+
+#[tokio::test]
+async fn a_stream_that_the_client_resets_is_recorded_and_gives_its_place_back() {
+    let program = playground(&["--max-in-flight", "1", "--max-queue", "0"]).await;
+    let client = connect(program.address()).await;
+    let mut ready = client.clone().ready().await.expect("a place");
+    let (slow, mut stream) = ready.send_request(get("/slow?ms=600000"), true).expect("a stream");
+    let (busy, _) = fetch(client.clone(), get("/healthz")).await.expect("an answer");
+    assert_eq!((busy.status.as_u16(), &busy.headers["retry-after"]), (503, &"1".parse().expect("a value")));
+    stream.send_reset(Reason::CANCEL);
+    drop(slow);
+    let record = program.log().access("/slow", 1).await.swap_remove(0);
+    assert_eq!((&record["status"], &record["outcome"]), (&499.into(), &"client_gone".into()));
+    assert_eq!(fetch(client.clone(), get("/healthz")).await.expect("an answer").0.status.as_u16(), 200);
+    drop((ready, client));
+    assert_eq!(program.terminate().await.code, Some(0));
+}
+
+#[tokio::test]
+async fn a_client_that_never_closes_does_not_keep_the_process() {
+    // It answers no ping and reads no GOAWAY: its connection is not driven any more.
+    let program = playground(&["--shutdown-timeout", "1s"]).await;
+    let stream = TcpStream::connect(program.address()).await.expect("somebody listens");
+    let (client, mut connection) = h2::client::handshake(stream).await.expect("HTTP/2");
+    let request = fetch(client.clone(), get("/healthz"));
+    let (head, _) = tokio::select! {
+        answer = request => answer.expect("an answer"),
+        _ = &mut connection => panic!("closed before the answer"),
+    };
+    assert_eq!(head.status.as_u16(), 200);
+    program.signal(Signal::SIGTERM);
+    let ended = program.ended().await;
+    assert!(matches!(ended.code, Some(0 | 3)), "{:?} {}", ended.code, ended.stderr);
+    assert!(ended.took < std::time::Duration::from_secs(4), "{:?}", ended.took);
+    drop((client, connection));
+}

@@ -1,0 +1,57 @@
+//! A WebSocket through the whole stack, by tokio-tungstenite.
+
+use futures_util::{SinkExt, StreamExt};
+use tests::within;
+use tokio::net::TcpStream;
+use tokio_tungstenite::{client_async, tungstenite::Message};
+
+use crate::playground;
+
+#[tokio::test]
+async fn it_says_everything_twice_and_is_recorded_as_an_upgrade() {
+    let program = playground(&["--handler-timeout", "1s", "--idle-timeout", "1s", "--write-timeout", "1s"]).await;
+    let stream = TcpStream::connect(program.address()).await.expect("somebody listens");
+    let peer = stream.local_addr().expect("an address").to_string();
+    let url = format!("ws://{}/ws", program.address());
+    let (mut socket, head) = within("the handshake", client_async(url, stream)).await.expect("an upgrade");
+    assert_eq!(head.status().as_u16(), 101);
+    assert!(head.headers().contains_key("x-request-id"), "an upgrade has an id, too");
+
+    // The record is there while the socket lives: it ends with the head.
+    let record = program.log().access("/ws", 1).await.swap_remove(0);
+    assert_eq!((&record["status"], &record["outcome"]), (&101.into(), &"upgraded".into()));
+    assert_eq!(record["peer"], peer);
+
+    let large = "x".repeat(500_000);
+    for text in ["hello", "", "gr\u{fc}n", &large] {
+        socket.send(Message::text(text)).await.expect("the server reads");
+        let echo = within("the echo", socket.next()).await.expect("an answer").expect("a message");
+        assert_eq!(echo, Message::text(text));
+    }
+    // Longer than every limit that HTTP has here: none applies any more.
+    tokio::time::sleep(std::time::Duration::from_millis(1500)).await;
+    socket.send(Message::binary(vec![0, 255])).await.expect("the server reads");
+    let echo = within("the echo", socket.next()).await.expect("an answer").expect("a message");
+    assert_eq!(echo, Message::binary(vec![0, 255]));
+
+    socket.close(None).await.expect("the server reads");
+    while let Some(Ok(_)) = within("the close", socket.next()).await {}
+    let ended = program.terminate().await;
+    assert_eq!(ended.code, Some(0), "a closed socket holds nothing: {}", ended.stderr);
+}
+
+#[tokio::test]
+async fn it_takes_no_place_among_the_requests() {
+    let program = playground(&["--max-in-flight", "1", "--max-queue", "0"]).await;
+    let url = format!("ws://{}/ws", program.address());
+    let mut sockets = Vec::new();
+    for _ in 0..5 {
+        let stream = TcpStream::connect(program.address()).await.expect("somebody listens");
+        sockets.push(within("the handshake", client_async(&url, stream)).await.expect("an upgrade").0);
+    }
+    for socket in &mut sockets {
+        socket.close(None).await.expect("the server reads");
+        while let Some(Ok(_)) = within("the close", socket.next()).await {}
+    }
+    assert_eq!(program.terminate().await.code, Some(0));
+}
