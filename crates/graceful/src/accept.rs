@@ -6,6 +6,8 @@ use graceful_connection::{Connection, HttpService, Registry, Settings};
 use graceful_listener::{AcceptError, Accepted, Backoff, Listener};
 use tokio::time::{Instant, sleep, timeout, timeout_at};
 
+#[cfg(feature = "tls")]
+use crate::tls::Tls;
 use crate::{server_log::ServerLog, stack::WithPeer};
 
 /// What each accepted socket is given to.
@@ -15,6 +17,8 @@ pub(crate) struct Serve<S> {
     pub(crate) settings: Arc<Settings>,
     pub(crate) registry: Registry,
     pub(crate) log: ServerLog,
+    #[cfg(feature = "tls")]
+    pub(crate) tls: Tls,
 }
 
 /// After the order to stop, the queue of finished handshakes counts as empty when nothing came out of it for so long …
@@ -81,8 +85,19 @@ where
         let Accepted { io, peer, .. } = accepted;
         let place = self.registry.open(peer.socket_addr());
         let service = WithPeer::new(self.service.clone(), peer.socket_addr());
-        let connection = Connection::new(io, place, service, Arc::clone(&self.settings));
+        let settings = Arc::clone(&self.settings);
         let log = self.log.clone();
+        #[cfg(feature = "tls")]
+        if let Some(acceptor) = self.tls.acceptor().cloned() {
+            tokio::spawn(async move {
+                match acceptor.accept(io, place).await {
+                    Ok((io, place)) => log.connection(peer, &Connection::new(io, place, service, settings).await),
+                    Err(error) => log.handshake(peer, &error),
+                }
+            });
+            return;
+        }
+        let connection = Connection::new(io, place, service, settings);
         tokio::spawn(async move { log.connection(peer, &connection.await) });
     }
 }

@@ -15,6 +15,7 @@ mod panics;
 mod playground;
 mod production;
 mod request_ids;
+mod tls;
 mod websocket;
 
 use tests::Program;

@@ -14,8 +14,8 @@ use crate::{
 
 fn setup() -> (Authority, Server) {
     let authority = Authority::new();
-    // No limit of its own: what ends a handshake here is the shutdown.
-    let settings = authority.issue("one", &["localhost"]).settings().handshake_timeout(None);
+    // Far beyond the test: what ends a handshake here is the shutdown.
+    let settings = authority.issue("one", &["localhost"]).settings().handshake_timeout(Some(3600 * SECOND));
     (authority, Server::new(settings))
 }
 
