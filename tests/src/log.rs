@@ -27,7 +27,7 @@ impl Log {
         Self { lines: Arc::default(), written: watch::Sender::new(0) }
     }
 
-    /// Collects what this thread logs, in the form that `graceful::logging` has, until the guard is dropped. For tests on
+    /// Collects what this thread logs, in the form that a program's log has, until the guard is dropped. For tests on
     /// a runtime of one thread.
     #[must_use]
     pub fn of_this_thread() -> (Self, DefaultGuard) {
@@ -48,8 +48,14 @@ impl Log {
     ///
     /// If it is not a JSON object: no line may be anything else.
     pub(crate) fn push(&self, text: &str) {
-        let value = serde_json::from_str(text).unwrap_or_else(|error| panic!("not JSON, {error}: {text:?}"));
-        assert!(matches!(value, Value::Object(_)), "not an object: {text:?}");
+        let mut value: Value = serde_json::from_str(text).unwrap_or_else(|error| panic!("not JSON, {error}: {text:?}"));
+        let line = value.as_object_mut().unwrap_or_else(|| panic!("not an object: {text:?}"));
+        // `tracing-subscriber` keeps the request's fields apart; the log of a program has them beside the event's.
+        if let Some(Value::Object(span)) = line.remove("span") {
+            for (field, value) in span {
+                line.entry(field).or_insert(value);
+            }
+        }
         let count = {
             let mut lines = self.lines.lock().unwrap_or_else(PoisonError::into_inner);
             lines.push(Line(value));
@@ -105,7 +111,7 @@ impl Line {
     /// The id of the request that the line belongs to.
     #[must_use]
     pub fn request_id(&self) -> Option<&str> {
-        self["span"]["request_id"].as_str()
+        self["request_id"].as_str()
     }
 
     /// A number.

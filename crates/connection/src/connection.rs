@@ -20,6 +20,7 @@ use crate::{
     io::CountedIo,
     phase::{Clock, Facts, Limit, Phase},
     protocol::Protocol,
+    registry::Entry,
     service::{HttpService, Tracked},
     settings::deadline,
     shared::{Shared, Signal},
@@ -49,6 +50,8 @@ pub struct Connection<T, S: HttpService> {
     closing: Option<CloseReason>,
     /// When it has grown old.
     retire: Option<Instant>,
+    /// The last to go.
+    _entry: Arc<Entry>,
 }
 
 impl<T, S: HttpService> Connection<T, S> {
@@ -57,7 +60,8 @@ impl<T, S: HttpService> Connection<T, S> {
     /// `place` comes from [`Registry::open`](crate::Registry::open). The header deadline counts from here.
     pub fn new(io: T, place: Place, service: S, settings: Arc<Settings>) -> Self {
         let shared = Arc::clone(place.shared());
-        let service = Tracked::new(service, Arc::clone(&shared), place.upgrades(), Arc::clone(&settings));
+        let entry = Arc::clone(place.entry());
+        let service = Tracked::new(service, Arc::clone(&entry), place.upgrades(), Arc::clone(&settings));
         let now = Instant::now();
         if let Some(max) = settings.max_requests {
             shared.requests.set_max(jitter::around(max).max(1));
@@ -72,6 +76,7 @@ impl<T, S: HttpService> Connection<T, S> {
             waker: None,
             settle: None,
             closing: None,
+            _entry: entry,
         }
     }
 }
@@ -219,7 +224,18 @@ fn finished<T, S: HttpService>(
 
 impl<T, S: HttpService> fmt::Debug for Connection<T, S> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { protocol: _, timer: _, clock, shared, settings: _, waker: _, settle: _, closing, retire: _ } = self;
+        let Self {
+            protocol: _,
+            timer: _,
+            clock,
+            shared,
+            settings: _,
+            waker: _,
+            settle: _,
+            closing,
+            retire: _,
+            _entry: _,
+        } = self;
         f.debug_struct("Connection")
             .field("id", &shared.id)
             .field("peer", &shared.peer)

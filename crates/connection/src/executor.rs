@@ -9,11 +9,7 @@ use hyper::rt::Executor;
 use tokio::time::Instant;
 
 use self::stream::StreamTask;
-use crate::{
-    Settings,
-    service::RequestGuard,
-    shared::{Live, Shared},
-};
+use crate::{Settings, registry::Entry, service::RequestGuard, shared::Live};
 
 /// Runs each stream in a task of its own, under the response deadlines.
 ///
@@ -21,7 +17,7 @@ use crate::{
 /// that the peer stopped. The executor is handed the stream's whole future.
 #[derive(Clone, Debug)]
 pub(crate) struct StreamExecutor {
-    pub(crate) shared: Arc<Shared>,
+    pub(crate) entry: Arc<Entry>,
     pub(crate) settings: Arc<Settings>,
 }
 
@@ -31,13 +27,13 @@ where
 {
     #[expect(clippy::disallowed_methods, reason = "the request's guard inside accounts for the task")]
     fn execute(&self, future: F) {
-        if self.shared.take_announced_stream() {
-            tokio::spawn(StreamTask::new(future, Arc::clone(&self.shared), &self.settings));
+        if self.entry.shared.take_announced_stream() {
+            tokio::spawn(StreamTask::new(future, Arc::clone(&self.entry.shared), &self.settings));
         } else {
             // The pump of an extended CONNECT (RFC 8441): it lives as long as the tunnel, without a limit, and counts as
             // a request, or the idle deadline would close a connection whose only work is a tunnel.
             let live = Live::new(Method::CONNECT, Uri::default(), Instant::now());
-            let guard = RequestGuard::new(&self.shared, live);
+            let guard = RequestGuard::new(&self.entry, live);
             tokio::spawn(async move {
                 future.await;
                 drop(guard);

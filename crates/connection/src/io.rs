@@ -13,7 +13,7 @@ use crate::{
     ConnectionState, Settings,
     frames::FrameScan,
     head::HeadScan,
-    registry::Place,
+    registry::{Entry, Place},
     shared::{Shared, Side, Signal},
 };
 
@@ -58,6 +58,10 @@ impl<T> CountedIo<T> {
 
     pub(crate) fn shared(&self) -> &Arc<Shared> {
         self.place.shared()
+    }
+
+    pub(crate) const fn entry(&self) -> &Arc<Entry> {
+        self.place.entry()
     }
 
     pub(crate) fn sniffed(&self) -> &[u8] {

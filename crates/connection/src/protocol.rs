@@ -92,11 +92,11 @@ where
     fn speak(&mut self, http2: bool, settings: &Arc<Settings>) {
         let Self::Sniff { mut io, service } = std::mem::replace(self, Self::Gone) else { return };
         io.speak(http2);
-        let shared = Arc::clone(io.shared());
+        let entry = Arc::clone(io.entry());
         let io = TokioIo::new(io);
         if http2 {
-            shared.set_http2();
-            let mut builder = http2::Builder::new(StreamExecutor { shared, settings: Arc::clone(settings) });
+            entry.shared.set_http2();
+            let mut builder = http2::Builder::new(StreamExecutor { entry, settings: Arc::clone(settings) });
             builder
                 .max_concurrent_streams(settings.h2_max_streams)
                 .max_header_list_size(settings.max_header_bytes)

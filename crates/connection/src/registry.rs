@@ -126,16 +126,16 @@ impl Registry {
         }
         table.connections.insert(id, Arc::downgrade(&shared));
         drop(table);
-        Place { shared, registry: Arc::clone(&self.inner) }
+        Place { entry: Arc::new(Entry { shared, registry: Arc::clone(&self.inner) }) }
     }
 
-    /// How many sockets are open.
+    /// How many connections there are: open sockets, and those whose last request is not over yet.
     #[must_use]
     pub fn len(&self) -> usize {
         self.inner.lock().connections.len()
     }
 
-    /// Whether no socket is open.
+    /// Whether there is none.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.len() == 0
@@ -217,7 +217,7 @@ impl Registry {
         self.inner.signal(Signal::Force);
     }
 
-    /// Waits until no socket is open. It can be dropped and called again at any time.
+    /// Waits until no socket is open and no request is left. It can be dropped and called again at any time.
     pub async fn closed(&self) {
         loop {
             let notified = self.inner.empty.notified();
@@ -307,33 +307,50 @@ impl fmt::Debug for RegistryBuilder {
 /// socket over.
 #[derive(Debug)]
 pub struct Place {
-    shared: Arc<Shared>,
-    registry: Arc<Inner>,
+    entry: Arc<Entry>,
 }
 
 impl Place {
-    pub(crate) const fn shared(&self) -> &Arc<Shared> {
-        &self.shared
+    pub(crate) fn shared(&self) -> &Arc<Shared> {
+        &self.entry.shared
+    }
+
+    pub(crate) const fn entry(&self) -> &Arc<Entry> {
+        &self.entry
     }
 
     pub(crate) fn upgrades(&self) -> Upgrades {
-        self.registry.upgrades.clone()
+        self.entry.registry.upgrades.clone()
     }
 
     /// What is known of the connection.
     #[must_use]
     pub fn info(&self) -> ConnectionInfo<'_> {
-        ConnectionInfo::of(&self.shared)
+        ConnectionInfo::of(self.shared())
     }
 }
 
 impl Drop for Place {
     fn drop(&mut self) {
+        let shared = &self.entry.shared;
         // Nobody said why: the socket was dropped before it was served, or by whoever took it over.
-        let reason = self.shared.reason().unwrap_or(CloseReason::Done);
-        self.shared.set_reason(reason);
-        self.shared.close_socket();
-        self.registry.closed[reason as usize].fetch_add(1, Relaxed);
+        let reason = shared.reason().unwrap_or(CloseReason::Done);
+        shared.set_reason(reason);
+        shared.close_socket();
+        self.entry.registry.closed[reason as usize].fetch_add(1, Relaxed);
+    }
+}
+
+/// An entry in the [`Registry`]: held by the socket, by the connection's task and by every request, so that it goes when
+/// the last of them has gone. A forced shutdown thus waits until the handlers that it drops are dropped.
+#[derive(Debug)]
+pub(crate) struct Entry {
+    pub(crate) shared: Arc<Shared>,
+    registry: Arc<Inner>,
+}
+
+impl Drop for Entry {
+    fn drop(&mut self) {
         let last = {
             let mut table = self.registry.lock();
             table.connections.remove(&self.shared.id);

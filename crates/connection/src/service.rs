@@ -24,6 +24,7 @@ use tower_service::Service;
 use crate::{
     BoxError, ConnectionControl, RequestBody, ResponseBody, Settings,
     executor::stream,
+    registry::Entry,
     shared::{Live, Shared},
     upgrades::{UpgradePlace, Upgrades},
 };
@@ -61,14 +62,14 @@ pub(crate) struct Tracked<S> {
     /// hyper calls a shared reference, tower an exclusive one; both from the connection's task alone. Boxed so that the
     /// protocol can be taken apart whatever `S` is.
     service: Box<RefCell<S>>,
-    shared: Arc<Shared>,
+    entry: Arc<Entry>,
     upgrades: Upgrades,
     settings: Arc<Settings>,
 }
 
 impl<S> Tracked<S> {
-    pub(crate) fn new(service: S, shared: Arc<Shared>, upgrades: Upgrades, settings: Arc<Settings>) -> Self {
-        Self { service: Box::new(RefCell::new(service)), shared, upgrades, settings }
+    pub(crate) fn new(service: S, entry: Arc<Entry>, upgrades: Upgrades, settings: Arc<Settings>) -> Self {
+        Self { service: Box::new(RefCell::new(service)), entry, upgrades, settings }
     }
 
     /// Whether the request may be handed to the service; if it asks for an upgrade, with a place for that.
@@ -100,16 +101,18 @@ impl<S: HttpService> hyper::service::Service<Request<Incoming>> for Tracked<S> {
         let http2 = request.version() == Version::HTTP_2;
         let now = Instant::now();
         let live = Live::new(request.method().clone(), request.uri().clone(), now);
-        let guard = RequestGuard::new(&self.shared, live);
-        let mut flags = Flags { http2, connect: request.method() == Method::CONNECT, close: false };
+        let shared = &self.entry.shared;
+        let guard = RequestGuard::new(&self.entry, live);
+        let mut flags =
+            Flags { version: request.version(), connect: request.method() == Method::CONNECT, close: false };
         if http2 {
-            self.shared.announce_stream();
+            shared.announce_stream();
         } else {
-            flags.close = self.shared.socket.take_ambiguous();
+            flags.close = shared.socket.take_ambiguous();
         }
         let admitted = self.admit(&request);
         let mut request =
-            request.map(|body| RequestBody::new(body, Arc::clone(&self.shared), guard.number, &self.settings, now));
+            request.map(|body| RequestBody::new(body, Arc::clone(shared), guard.number, &self.settings, now));
         let upgrade = match admitted {
             Ok(upgrade) => upgrade,
             Err(response) => {
@@ -122,7 +125,7 @@ impl<S: HttpService> hyper::service::Service<Request<Incoming>> for Tracked<S> {
                 };
             }
         };
-        request.extensions_mut().insert(ConnectionControl::new(Arc::clone(&self.shared), guard.number));
+        request.extensions_mut().insert(ConnectionControl::new(Arc::clone(shared), guard.number));
         let mut service = self.service.borrow_mut();
         // Nearly every service is always ready; one that is not gets a clone of its own to wait on, since hyper has no
         // way to hold a request back.
@@ -138,29 +141,35 @@ impl<S: HttpService> hyper::service::Service<Request<Incoming>> for Tracked<S> {
 /// What is known of a request when its response is there.
 #[derive(Clone, Copy, Debug)]
 struct Flags {
-    http2: bool,
+    version: Version,
     connect: bool,
     /// It must be the last one of its connection.
     close: bool,
 }
 
+impl Flags {
+    fn is_http2(self) -> bool {
+        self.version == Version::HTTP_2
+    }
+}
+
 /// One request in flight. Made by `call`, it moves on into the future and then into the response's body.
 #[derive(Debug)]
 pub(crate) struct RequestGuard {
-    shared: Arc<Shared>,
+    entry: Arc<Entry>,
     number: u64,
 }
 
 impl RequestGuard {
-    pub(crate) fn new(shared: &Arc<Shared>, live: Live) -> Self {
-        let number = shared.begin_request(live);
-        Self { shared: Arc::clone(shared), number }
+    pub(crate) fn new(entry: &Arc<Entry>, live: Live) -> Self {
+        let number = entry.shared.begin_request(live);
+        Self { entry: Arc::clone(entry), number }
     }
 }
 
 impl Drop for RequestGuard {
     fn drop(&mut self) {
-        self.shared.end_request(self.number);
+        self.entry.shared.end_request(self.number);
     }
 }
 
@@ -211,15 +220,15 @@ impl<S: HttpService> Future for ResponseFuture<S> {
             this.state.set(State::Called(future));
         };
         let flags = *this.flags;
-        if flags.http2 && polled.is_pending() {
+        if flags.is_http2() && polled.is_pending() {
             stream::note_application_waits();
         }
         let mut response = ready!(polled)?;
         let guard = this.guard.take();
         if let Some(guard) = &guard {
-            on_head(&mut response, &guard.shared, flags, this.upgrade.take());
+            on_head(&mut response, &guard.entry.shared, flags, this.upgrade.take());
         }
-        Poll::Ready(Ok(response.map(|body| ResponseBody::new(body, flags.http2, guard))))
+        Poll::Ready(Ok(response.map(|body| ResponseBody::new(body, flags.version, guard))))
     }
 }
 
@@ -227,13 +236,13 @@ impl<S: HttpService> Future for ResponseFuture<S> {
 fn on_head<B>(response: &mut Response<B>, shared: &Shared, flags: Flags, upgrade: Option<UpgradePlace>) {
     if is_event_stream(response.headers()) {
         // Events have no last byte to wait for; a reader that stops is still cut.
-        if flags.http2 {
+        if flags.is_http2() {
             stream::note_unlimited();
         } else {
             shared.socket.set_write_unlimited();
         }
     }
-    if flags.http2 {
+    if flags.is_http2() {
         return;
     }
     let accepted = flags.connect && response.status().is_success();

@@ -21,8 +21,9 @@ pub(crate) struct Serve<S> {
     pub(crate) tls: Tls,
 }
 
-/// After the order to stop, the queue of finished handshakes counts as empty when nothing came out of it for so long …
-const QUIET: Duration = Duration::from_millis(20);
+/// After the order to stop, the queue of finished handshakes counts as empty when nothing came out of it for so long.
+/// It is longer than an idle connection lives on then: where the server is full, its place is the next client's. …
+const QUIET: Duration = Duration::from_millis(50);
 
 /// … and however busy it is, the listener closes after this.
 const LAST_CALL: Duration = Duration::from_secs(1);
@@ -66,6 +67,8 @@ where
             }
         }
     }
+    // Before the last call, not after: those who wait may be waiting for the place of an idle connection.
+    serve.registry.drain();
     let last_call = Instant::now() + LAST_CALL;
     while let Ok(Ok(Ok(accepted))) = timeout_at(last_call, timeout(QUIET, listener.accept())).await {
         serve.connection(accepted);

@@ -53,7 +53,7 @@ impl fmt::Display for Error {
             Self::Signals(_) => f.write_str("the signal handlers could not be installed"),
             Self::Runtime(_) => f.write_str("the runtime could not be built"),
             Self::Accept(_) => f.write_str("the listener failed"),
-            Self::Forced(report) => write!(f, "the shutdown was forced: {report}"),
+            Self::Forced(report) => report.fmt(f),
         }
     }
 }

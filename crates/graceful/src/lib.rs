@@ -49,7 +49,7 @@
 //! # Crate features
 //!
 //! - `clap`: [`Args`](crate::Args), the command line of a server.
-//! - `tls`: HTTPS, with [`Config::tls_cert`] and [`Config::tls_key`] or [`Server::tls`](crate::Server::tls). Off by
+//! - `tls`: HTTPS, with [`Config::tls_cert`] and [`Config::tls_key`] or `Server::tls`. Off by
 //!   default: it needs a C compiler, and where a proxy does it, it is not needed.
 //! - `ws`: [`handler::ws`], WebSockets that end with the server.
 #![forbid(unsafe_code)]
@@ -60,6 +60,7 @@ mod config;
 mod error;
 pub mod handler;
 mod internal;
+mod last_resort;
 pub mod logging;
 mod run;
 mod server;
@@ -78,6 +79,8 @@ pub use graceful_answer as answer;
 pub use graceful_concurrency_limit as concurrency_limit;
 #[doc(inline)]
 pub use graceful_connection as connection;
+#[doc(inline)]
+pub use graceful_json_log as json_log;
 #[doc(inline)]
 pub use graceful_listener as listener;
 #[doc(inline)]
@@ -112,7 +115,7 @@ pub use self::server::{BoundServer, Server};
 pub async fn serve(address: &str, app: Router) -> Result<(), Error> {
     let config = Config { listen: address.to_owned(), ..Config::default() };
     // Somebody else's subscriber is as good.
-    let _ = logging::init(&config);
+    let _log = logging::init(&config).ok();
     Server::new(app).config(config).run().await.map(drop)
 }
 

@@ -1,38 +1,59 @@
 //! Where log lines go.
 
-use std::io::IsTerminal;
+use std::{sync::OnceLock, time::Duration};
 
-use tracing_subscriber::{EnvFilter, filter::LevelFilter, fmt, layer::SubscriberExt, util::SubscriberInitExt};
+use graceful_json_log::{Format, InitError, LogConfig, LogGuard, LogHandle};
+use tracing_subscriber::{EnvFilter, filter::LevelFilter};
 
 use crate::{Config, ConfigError, Error, LogFormat};
 
+/// For the ends of the process that run no destructors.
+static LOG: OnceLock<LogHandle> = OnceLock::new();
+
+/// The log of this program: keep it to the end of `main`, where it writes out what waits.
+#[derive(Debug)]
+#[must_use = "it writes out what waits when it is dropped: at once, if it is not kept"]
+pub struct Logging {
+    handle: LogHandle,
+    _guard: LogGuard,
+}
+
+impl Logging {
+    /// To change the level while the program runs, and to see whether lines were dropped.
+    #[must_use]
+    pub const fn handle(&self) -> &LogHandle {
+        &self.handle
+    }
+}
+
 /// Sends what is logged to standard output, as [`Config::log_format`] and [`Config::log_level`] say.
 ///
-/// To be called once, first in `main`. A program that has a subscriber of its own leaves it out: the server only speaks
-/// `tracing`.
+/// To be called once, first in `main`. The lines are written by a thread of their own, which never makes a worker wait:
+/// see [`graceful_json_log`]. A program that has a subscriber of its own leaves it out: the server only speaks `tracing`.
 ///
 /// # Errors
 ///
-/// If the filter cannot be read, or if there is a subscriber already.
-pub fn init(config: &Config) -> Result<(), Error> {
-    let filter = EnvFilter::builder()
-        .parse(&config.log_level)
-        .map_err(|error| ConfigError::new("log_level", error.to_string()))?;
-    let registry = tracing_subscriber::registry().with(filter);
-    let lines = fmt::layer().with_writer(std::io::stdout);
-    let result = match config.log_format {
-        LogFormat::Json => {
-            let json = lines.json().flatten_event(true).with_current_span(true).with_span_list(false);
-            registry.with(json).try_init()
-        }
-        LogFormat::Pretty => {
-            let colour = std::io::stdout().is_terminal() && std::env::var_os("NO_COLOR").is_none();
-            registry.with(lines.with_ansi(colour)).try_init()
-        }
+/// If the filter cannot be read, if there is a subscriber already, or no memory for a thread.
+pub fn init(config: &Config) -> Result<Logging, Error> {
+    let format = match config.log_format {
+        LogFormat::Json => Format::Json,
+        LogFormat::Pretty => Format::Pretty,
     };
-    result.map_err(|error| Error::Config(ConfigError::new("log_format", error.to_string())))
+    let log = LogConfig::new().format(format).filter(config.log_level.as_str());
+    let (handle, guard) = graceful_json_log::init(log).map_err(|error| match error {
+        InitError::Output(error) => Error::Runtime(error),
+        error => ConfigError::new("log_level", error.to_string()).into(),
+    })?;
+    let _ = LOG.set(handle.clone());
+    Ok(Logging { handle, _guard: guard })
 }
 
+/// Writes out what waits, for a process that ends here.
+pub(crate) fn flush(patience: Duration) {
+    if let Some(log) = LOG.get() {
+        let _ = log.flush(patience);
+    }
+}
 /// Whether the filter can be read; what is wrong with it, if not.
 ///
 /// `EnvFilter` takes a word that is no level for the name of a crate, so that `inof` would log nothing at all.

@@ -2,13 +2,15 @@
 
 use std::{future::Future, process::ExitCode, time::Duration};
 
-use crate::Error;
+use crate::{Error, last_resort};
 
 /// Runs a program's main future on a multi-threaded runtime, and turns its end into an exit code: 0, or
 /// [`Error::exit_code`], with a line on standard error.
 ///
 /// What `#[tokio::main]` lacks is the end: dropping a runtime waits for every thread that is in the middle of something,
-/// so one handler that blocks keeps a process alive for ever, however bounded its shutdown was. This does not wait.
+/// so one handler that blocks keeps a process alive for ever, however bounded its shutdown was. This does not wait. And
+/// if every worker thread is blocked, no deadline can fire and no signal is seen; a thread beside the runtime then ends
+/// the process 1 s after the shutdown's deadline, with exit code 3.
 ///
 /// ```no_run
 /// use std::process::ExitCode;
@@ -23,6 +25,7 @@ use crate::Error;
 /// }
 /// ```
 pub fn main<T>(program: impl Future<Output = Result<T, Error>>) -> ExitCode {
+    last_resort::watch();
     let result =
         tokio::runtime::Builder::new_multi_thread().enable_all().build().map_err(Error::Runtime).and_then(|runtime| {
             let result = runtime.block_on(program);

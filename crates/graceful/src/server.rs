@@ -12,6 +12,7 @@ use graceful_listener::{Limited, Listener, PerIp, TcpListener};
 use graceful_shutdown::{HookContext, Phase, Shutdown, Signals};
 
 use self::drain::Order;
+pub(crate) use self::drain::late;
 use crate::{
     Config, Error, Report,
     accept::{Serve, accept},
@@ -204,7 +205,7 @@ impl BoundServer {
         let served = async {
             let order = serve_public(public, serve, &config, &shutdown).await;
             tokio::select! {
-                report = drain::drain(&shutdown, &registry, order) => report,
+                report = drain::drain(&shutdown, &registry, &order) => report,
                 never = systemd::extend(order.deadline()) => match never {},
             }
         };
@@ -219,7 +220,9 @@ impl BoundServer {
         };
         log.flush();
         // A panic's report may still be on its way to the log.
-        let _ = graceful_recovery::flush(Duration::from_secs(1));
+        if !graceful_recovery::flush(Duration::from_secs(2)) {
+            tracing::warn!("reports of panics are still to be written");
+        }
         if report.is_clean() { Ok(report) } else { Err(Error::Forced(Box::new(report))) }
     }
 }
@@ -246,7 +249,7 @@ where
     let mut order = None;
     let stop = async {
         shutdown.triggered().await;
-        order = Some(Order::now(config.shutdown_timeout));
+        order = Some(Order::given(config.shutdown_timeout, shutdown, &registry));
         systemd::stopping();
         if !config.drain_delay.is_zero() {
             tracing::info!(delay = ?config.drain_delay, "not ready any more, still accepting");
@@ -265,7 +268,7 @@ where
         }
         None => accept(Limited::new(listener, config.max_connections), serve, stop).await,
     }
-    order.unwrap_or_else(|| Order::now(config.shutdown_timeout))
+    order.unwrap_or_else(|| Order::given(config.shutdown_timeout, shutdown, &registry))
 }
 
 /// Serves the internal port, to the end of everything and beyond.

@@ -1,18 +1,26 @@
 //! What systemd is told (`sd_notify(3)`); nothing happens where it does not ask, which it does by `NOTIFY_SOCKET`.
 
-use std::{convert::Infallible, time::Duration};
+use std::{
+    convert::Infallible,
+    sync::{
+        LazyLock,
+        mpsc::{SyncSender, sync_channel},
+    },
+    thread,
+    time::Duration,
+};
 
 use sd_notify::NotifyState;
 use tokio::time::{Instant, MissedTickBehavior, interval};
 
 /// Both ports listen: clients can connect.
 pub(crate) fn ready() {
-    tell(&[NotifyState::Ready]);
+    tell(NotifyState::Ready);
 }
 
 /// The order to end was given.
 pub(crate) fn stopping() {
-    tell(&[NotifyState::Stopping]);
+    tell(NotifyState::Stopping);
 }
 
 /// Pings the watchdog, if systemd asks for it, as long as the runtime runs tasks.
@@ -29,7 +37,7 @@ pub(crate) async fn watchdog() -> Infallible {
         #[expect(clippy::disallowed_methods, reason = "it ends at once; that it does is what is asked")]
         let alive = tokio::spawn(async {});
         if alive.await.is_ok() {
-            tell(&[NotifyState::Watchdog]);
+            tell(NotifyState::Watchdog);
         }
     }
 }
@@ -41,7 +49,7 @@ pub(crate) async fn extend(until: Instant) -> Infallible {
         let left = until.saturating_duration_since(Instant::now());
         // Never more than is left, and a little: a drain that hangs beyond its own deadline is systemd's to end.
         let more = left.min(EVERY * 2) + Duration::from_secs(2);
-        tell(&[NotifyState::ExtendTimeoutUsec(u32::try_from(more.as_micros()).unwrap_or(u32::MAX))]);
+        tell(NotifyState::ExtendTimeoutUsec(u32::try_from(more.as_micros()).unwrap_or(u32::MAX)));
         if left.is_zero() {
             return std::future::pending().await;
         }
@@ -49,8 +57,23 @@ pub(crate) async fn extend(until: Instant) -> Infallible {
     }
 }
 
-fn tell(state: &[NotifyState<'_>]) {
-    if let Err(error) = sd_notify::notify(state) {
-        tracing::debug!(%error, "systemd could not be told");
+/// Sends it from a thread of its own: a message waits for systemd to read it, and the server must not.
+fn tell(state: NotifyState<'static>) {
+    if let Some(queue) = &*QUEUE {
+        // A full queue is a systemd that does not read: it has worse worries than this message.
+        let _ = queue.try_send(state);
     }
 }
+
+static QUEUE: LazyLock<Option<SyncSender<NotifyState<'static>>>> = LazyLock::new(|| {
+    std::env::var_os("NOTIFY_SOCKET")?;
+    let (queue, messages) = sync_channel::<NotifyState<'static>>(16);
+    let thread = thread::Builder::new().name("systemd".into()).spawn(move || {
+        for message in messages {
+            if let Err(error) = sd_notify::notify(&[message]) {
+                tracing::debug!(%error, "systemd could not be told");
+            }
+        }
+    });
+    thread.is_ok().then_some(queue)
+});

@@ -8,12 +8,10 @@ use std::fmt;
 /// DEL, the C1 controls (U+0080 to U+009F, among them NEL) and the separators U+2028 and U+2029. All other text stays
 /// as it is, in UTF-8.
 pub(crate) fn escape(text: &str, out: &mut Vec<u8>) {
-    let clean = clean_prefix(text.as_bytes());
-    // What is clean is ASCII, so this is the boundary of a character.
-    let (clean, rest) = text.split_at(clean);
-    out.extend_from_slice(clean.as_bytes());
-    if !rest.is_empty() {
-        escape_by_char(rest, out);
+    if is_clean(text.as_bytes()) {
+        out.extend_from_slice(text.as_bytes());
+    } else {
+        escape_by_char(text, out);
     }
 }
 
@@ -27,31 +25,43 @@ impl fmt::Write for Escaped<'_> {
     }
 }
 
-/// How many bytes from the start are ASCII that needs no escape. Eight at a time: nearly every string is clean.
-fn clean_prefix(bytes: &[u8]) -> usize {
-    let (words, tail) = bytes.as_chunks::<8>();
-    for (at, word) in words.iter().enumerate() {
-        let marks = marks(u64::from_le_bytes(*word));
-        if marks != 0 {
-            return at * 8 + marks.trailing_zeros() as usize / 8;
+/// Whether all of it is ASCII that needs no escape, as nearly every string is: eight bytes at a time.
+fn is_clean(bytes: &[u8]) -> bool {
+    let marked = match *bytes {
+        [] => 0,
+        // Up to three bytes: the first, the middle one and the last are all of them.
+        [first, ref rest @ ..] if bytes.len() < 4 => {
+            let last = rest.last().copied().unwrap_or(first);
+            let [a, b, c] = [first, bytes[bytes.len() / 2], last].map(u64::from);
+            marks(SPACES << 24 | a | b << 8 | c << 16)
         }
-    }
-    let dirty = tail.iter().position(|byte| !matches!(byte, 0x20..=0x7e) || matches!(byte, b'"' | b'\\'));
-    dirty.map_or(bytes.len(), |at| words.len() * 8 + at)
+        _ if bytes.len() < 8 => {
+            let half = |half: Option<&[u8; 4]>| half.map_or(0, |half| u64::from(u32::from_le_bytes(*half)));
+            marks(half(bytes.first_chunk()) | half(bytes.last_chunk()) << 32)
+        }
+        _ => {
+            let word = |word: &[u8; 8]| marks(u64::from_le_bytes(*word));
+            let (words, _) = bytes.as_chunks::<8>();
+            // The last eight bytes may overlap the last whole word.
+            words.iter().map(word).fold(bytes.last_chunk().map_or(0, word), |all, marks| all | marks)
+        }
+    };
+    marked == 0
 }
 
-/// The high bit of each byte that is not clean. A borrow may mark a clean byte too, but only one above a byte that is
-/// rightly marked, so that the lowest mark is always right.
+const ONES: u64 = 0x0101_0101_0101_0101;
+const SPACES: u64 = ONES * b' ' as u64;
+
+/// Zero if all eight bytes are clean.
+///
+/// A byte minus another borrows if it is the lesser one, and leaves its own high bit set; that bit in the byte itself
+/// (not ASCII) counts anyway. The borrow may mark the byte above wrongly, but there is none without a mark below.
 const fn marks(word: u64) -> u64 {
-    const ONES: u64 = 0x0101_0101_0101_0101;
     const HIGH: u64 = ONES * 0x80;
-    const fn zero_bytes(word: u64) -> u64 {
-        word.wrapping_sub(ONES) & !word
-    }
-    let control = word.wrapping_sub(ONES * 0x20) & !word;
-    let quote = zero_bytes(word ^ (ONES * b'"' as u64));
-    let backslash = zero_bytes(word ^ (ONES * b'\\' as u64));
-    let delete = zero_bytes(word ^ (ONES * 0x7f));
+    let control = word.wrapping_sub(SPACES);
+    let quote = (word ^ (ONES * b'"' as u64)).wrapping_sub(ONES);
+    let backslash = (word ^ (ONES * b'\\' as u64)).wrapping_sub(ONES);
+    let delete = word.wrapping_add(ONES); // 0x7f becomes 0x80
     (control | quote | backslash | delete | word) & HIGH
 }
 

@@ -8,7 +8,9 @@ use tracing_subscriber::{Layer, layer::Context, registry::LookupSpan};
 
 use crate::{
     LogWriter,
-    line::{Fields, Line, SpanFields},
+    keys::Cache,
+    line::{Fields, HEAD, Line, SpanFields},
+    number,
     time::{Clock, now},
 };
 
@@ -34,8 +36,9 @@ where
 {
     fn on_new_span(&self, attributes: &Attributes<'_>, id: &Id, context: Context<'_, S>) {
         // The span's lock is taken after its values are rendered: a `Debug` of the user's may log itself, in this span.
-        Scratch::with(|Scratch { line, .. }| {
-            attributes.record(&mut Fields::of(attributes.metadata(), line));
+        Scratch::with(|Scratch { line, cache, .. }| {
+            let texts = cache.texts(attributes.metadata());
+            attributes.record(&mut Fields { line, keys: &texts.keys });
             if line.is_empty() {
                 return;
             }
@@ -45,9 +48,10 @@ where
     }
 
     fn on_record(&self, id: &Id, values: &Record<'_>, context: Context<'_, S>) {
-        Scratch::with(|Scratch { line, .. }| {
+        Scratch::with(|Scratch { line, cache, .. }| {
             let Some(span) = context.span(id) else { return };
-            values.record(&mut Fields::of(span.metadata(), line));
+            let texts = cache.texts(span.metadata());
+            values.record(&mut Fields { line, keys: &texts.keys });
             let mut extensions = span.extensions_mut();
             match extensions.get_mut::<SpanFields>() {
                 Some(fields) => fields.update(line),
@@ -58,10 +62,10 @@ where
 
     fn on_event(&self, event: &Event<'_>, context: Context<'_, S>) {
         let time = now();
-        Scratch::with(|Scratch { line, clock }| {
-            let metadata = event.metadata();
-            line.head(clock, time, metadata.level(), metadata.target());
-            event.record(&mut Fields::of(metadata, line));
+        Scratch::with(|Scratch { line, clock, cache }| {
+            let texts = cache.texts(event.metadata());
+            line.head(clock, time, &texts.head);
+            event.record(&mut Fields { line, keys: &texts.keys });
             for span in context.event_scope(event).into_iter().flatten() {
                 if let Some(fields) = span.extensions().get::<SpanFields>() {
                     line.inherit(fields);
@@ -81,18 +85,20 @@ impl fmt::Debug for JsonLayer {
 
 /// The line that the crate itself writes when lines were lost.
 pub(crate) fn loss(time: Duration, dropped: u64, out: &mut Vec<u8>) {
-    Scratch::with(|Scratch { line, clock }| {
-        line.head(clock, time, &tracing::Level::WARN, crate::TARGET);
-        line.field("message", |out| out.extend_from_slice(b"\"log lines dropped\""));
-        line.field("dropped", |out| crate::number::unsigned(dropped, out));
-        out.extend_from_slice(line.finish());
-    });
+    const TEXT: &[u8] =
+        b"\",\"level\":\"WARN\",\"target\":\"graceful_json_log\",\"message\":\"log lines dropped\",\"dropped\":";
+    out.extend_from_slice(HEAD);
+    Clock::new().write(time, out);
+    out.extend_from_slice(TEXT);
+    number::unsigned(dropped, out);
+    out.extend_from_slice(b"}\n");
 }
 
 /// What a thread keeps from line to line.
 struct Scratch {
     line: Line,
     clock: Clock,
+    cache: Cache,
 }
 
 thread_local! {
@@ -106,7 +112,8 @@ impl Scratch {
     /// destructor of a thread that ends, gets a new one; one that panics takes it along.
     fn with(write: impl FnOnce(&mut Self)) {
         let kept = SCRATCH.try_with(Cell::take).ok().flatten();
-        let mut scratch = kept.unwrap_or_else(|| Box::new(Self { line: Line::default(), clock: Clock::new() }));
+        let mut scratch = kept
+            .unwrap_or_else(|| Box::new(Self { line: Line::default(), clock: Clock::new(), cache: Cache::default() }));
         write(&mut scratch);
         scratch.line.clear();
         scratch.line.trim();

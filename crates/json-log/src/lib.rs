@@ -77,6 +77,7 @@ mod config;
 mod escape;
 mod filter;
 mod init;
+mod keys;
 mod layer;
 mod line;
 mod number;
@@ -94,6 +95,3 @@ pub use self::init::{LogGuard, LogHandle, init};
 pub use self::layer::JsonLayer;
 pub use self::output::Output;
 pub use self::writer::{LogStats, LogWriter, NotFlushed};
-
-/// The target of what the crate itself has to say.
-const TARGET: &str = "graceful_json_log";

@@ -3,13 +3,11 @@
 use std::{error::Error, fmt, io::Write, time::Duration};
 
 use smallvec::SmallVec;
-use tracing::{
-    Metadata,
-    field::{Field, Visit},
-};
+use tracing::field::{Field, Visit};
 
 use crate::{
     escape::{Escaped, escape},
+    keys::Key,
     number,
     time::Clock,
 };
@@ -33,14 +31,10 @@ impl Line {
     }
 
     /// Writes what every line begins with.
-    pub(crate) fn head(&mut self, clock: &mut Clock, time: Duration, level: &tracing::Level, target: &str) {
+    pub(crate) fn head(&mut self, clock: &mut Clock, time: Duration, rest: &[u8]) {
         self.text.extend_from_slice(HEAD);
         clock.write(time, &mut self.text);
-        self.text.extend_from_slice(b"\",\"level\":\"");
-        self.text.extend_from_slice(level.as_str().as_bytes());
-        self.text.extend_from_slice(b"\",\"target\":\"");
-        escape(target, &mut self.text);
-        self.text.push(b'"');
+        self.text.extend_from_slice(rest);
     }
 
     /// Adds the fields of a span, but for those whose keys are there already.
@@ -48,7 +42,7 @@ impl Line {
         if self.bits & span.bits == 0 {
             let base = self.text.len();
             self.text.extend_from_slice(&span.text);
-            self.fields.extend(span.fields.iter().map(|place| place.moved_by(base)));
+            self.fields.extend(span.fields.iter().map(|place| place.moved_to(place.start + base)));
             self.bits |= span.bits;
             return;
         }
@@ -80,17 +74,15 @@ impl Line {
     }
 
     /// Writes a field. A key that is there already makes room: what was recorded last counts.
-    pub(crate) fn field(&mut self, key: &str, value: impl FnOnce(&mut Vec<u8>)) {
+    fn field(&mut self, key: &Key, value: impl FnOnce(&mut Vec<u8>)) {
         let start = self.text.len();
-        self.text.extend_from_slice(b",\"");
-        escape(key, &mut self.text);
-        let key_end = self.text.len();
-        self.text.extend_from_slice(b"\":");
+        let key_end = start + key.write(&mut self.text);
         value(&mut self.text);
-        let mut place = Place::new(start, key_end, self.text.len(), &self.text[start + 2..key_end]);
-        if let Some(earlier) = self.find(place.bit, place.key(&self.text)) {
-            let earlier = self.remove(earlier);
-            place = place.moved_to(start - earlier);
+        let mut place = Place { start, key_end, end: self.text.len(), bit: key.bit };
+        if key.again
+            && let Some(earlier) = self.find(place.bit, place.key(&self.text))
+        {
+            place = place.moved_to(start - self.remove(earlier));
         }
         self.push(place);
     }
@@ -112,9 +104,9 @@ impl Line {
     fn remove(&mut self, index: usize) -> usize {
         let place = self.fields.remove(index);
         let length = place.all(&self.text).len();
-        self.text.drain(place.start as usize..place.start as usize + length);
+        self.text.drain(place.start..place.start + length);
         for later in &mut self.fields[index..] {
-            *later = later.moved_to(later.start as usize - length);
+            *later = later.moved_to(later.start - length);
         }
         length
     }
@@ -160,84 +152,42 @@ impl SpanFields {
 }
 
 /// Where `,"key":value` stands in a text.
-///
-/// Offsets that do not fit in 32 bits are cut to the greatest. The writer's buffer holds no line of 4 GiB, so that a
-/// wrong place is never seen; it must not panic either.
 #[derive(Clone, Copy)]
 struct Place {
-    start: u32,
-    key_end: u32,
-    end: u32,
-    /// Two keys with different bits (0 to 63) are different keys.
+    start: usize,
+    key_end: usize,
+    end: usize,
+    /// As of its [`Key`].
     bit: u8,
 }
 
 impl Place {
-    fn new(start: usize, key_end: usize, end: usize, key: &[u8]) -> Self {
-        Self { start: offset(start), key_end: offset(key_end), end: offset(end), bit: bit(key) }
-    }
-
-    /// The key as it is written, with its escapes.
+    /// `,"key":`.
     fn key<'a>(&self, text: &'a [u8]) -> &'a [u8] {
-        text.get(self.start as usize + 2..self.key_end as usize).unwrap_or_default()
+        &text[self.start..self.key_end]
     }
 
     fn all<'a>(&self, text: &'a [u8]) -> &'a [u8] {
-        text.get(self.start as usize..self.end as usize).unwrap_or_default()
+        &text[self.start..self.end]
     }
 
-    fn moved_by(self, base: usize) -> Self {
-        self.moved_to(self.start as usize + base)
+    const fn moved_to(self, start: usize) -> Self {
+        Self { start, key_end: start + self.key_end - self.start, end: start + self.end - self.start, bit: self.bit }
     }
-
-    fn moved_to(self, start: usize) -> Self {
-        let start = offset(start);
-        let at = |old: u32| start.saturating_add(old - self.start);
-        Self { start, key_end: at(self.key_end), end: at(self.end), bit: self.bit }
-    }
-}
-
-fn offset(at: usize) -> u32 {
-    u32::try_from(at).unwrap_or(u32::MAX)
-}
-
-/// From the length and three letters: enough to tell nearly all of the keys of one line apart.
-fn bit(key: &[u8]) -> u8 {
-    let letter = |at: usize| key.get(at).copied().unwrap_or_default();
-    let last = letter(key.len().wrapping_sub(1));
-    let mix = [letter(0), letter(key.len() / 2), last]
-        .iter()
-        .fold(offset(key.len()), |mix, letter| mix.wrapping_mul(31).wrapping_add(u32::from(*letter)));
-    (mix.wrapping_mul(0x9e37_79b9) >> 26) as u8
 }
 
 /// Writes the fields of an event or of a span into a line.
 pub(crate) struct Fields<'a> {
     pub(crate) line: &'a mut Line,
-    pub(crate) of_span: bool,
+    pub(crate) keys: &'a [Key],
 }
 
-impl<'a> Fields<'a> {
-    pub(crate) fn of(metadata: &Metadata<'_>, line: &'a mut Line) -> Self {
-        Self { line, of_span: metadata.is_span() }
-    }
-
-    /// The key of a field. The line's own keys are not for fields: those move aside.
-    fn key(&self, field: &Field) -> &'static str {
-        let name = field.name();
-        let name = name.strip_prefix("r#").unwrap_or(name);
-        match name {
-            "timestamp" => "field.timestamp",
-            "level" => "field.level",
-            "target" => "field.target",
-            // An event's `message` is the line's; a span's is not.
-            "message" if self.of_span => "field.message",
-            _ => name,
-        }
-    }
-
+impl Fields<'_> {
     fn write(&mut self, field: &Field, value: impl FnOnce(&mut Vec<u8>)) {
-        self.line.field(self.key(field), value);
+        // Every field of a callsite has its key.
+        if let Some(key) = self.keys.get(field.index()) {
+            self.line.field(key, value);
+        }
     }
 
     fn write_text(&mut self, field: &Field, text: fmt::Arguments<'_>) {

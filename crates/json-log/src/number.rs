@@ -58,17 +58,22 @@ pub(crate) const fn pair(number: u64) -> [u8; 2] {
 /// six places reads back as `number`. It has at most 15 digits, and of those no two share one `f64`: it is the shortest.
 #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "between 0 and 1e15")]
 fn whole_millionths(number: f64) -> Option<u64> {
-    let millionths = (number.abs() * 1e6).round();
-    let fits = millionths < 1e15 && millionths / 1e6 == number.abs() && (number != 0.0 || number.is_sign_positive());
-    fits.then_some(millionths as u64)
+    let millionths = (number.abs() * 1e6 + 0.5) as i64;
+    let fits = millionths < 1_000_000_000_000_000 && millionths as f64 / 1e6 == number.abs();
+    // Minus zero keeps its sign the long way.
+    (fits && number.to_bits() != (-0.0_f64).to_bits()).then_some(millionths as u64)
 }
 
 /// Appends the point and what stands behind it, without the zeros at the end but for one: `.0`, `.25`.
 fn fraction(millionths: u64, out: &mut Vec<u8>) {
     let [[a, b], [c, d], [e, f]] = [pair(millionths / 10_000), pair(millionths / 100), pair(millionths)];
-    let digits = [b'.', a, b, c, d, e, f];
-    let zeros = digits[2..].iter().rev().take_while(|digit| **digit == b'0').count();
-    out.extend_from_slice(&digits[..digits.len() - zeros]);
+    let mut length = 7;
+    let mut rest = millionths;
+    while length > 2 && rest.is_multiple_of(10) {
+        rest /= 10;
+        length -= 1;
+    }
+    out.extend_from_slice(&[b'.', a, b, c, d, e, f][..length]);
 }
 
 /// `00` to `99`.

@@ -4,7 +4,7 @@ use std::{error::Error, fmt, io};
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum BindError {
-    /// The text is not `host:port`. Usually a typing mistake: an error of usage.
+    /// The text is not `host:port` or `unix:/path`. Usually a typing mistake: an error of usage.
     BadAddress {
         /// What was given.
         address: String,
@@ -35,6 +35,17 @@ pub enum BindError {
         /// What was given.
         address: String,
     },
+    /// The directory of a Unix socket does not exist. Usually one below `/run`, which is empty after each start of the
+    /// system.
+    NoDirectory {
+        /// What was given.
+        address: String,
+    },
+    /// Something that is not a socket has the path of a Unix socket. Usually a typing mistake; it is not touched.
+    NotASocket {
+        /// What was given.
+        address: String,
+    },
     /// Anything else that the system may say, as "too many open files".
     Failed {
         /// What was given.
@@ -60,6 +71,8 @@ impl BindError {
             | Self::InUse { address }
             | Self::PermissionDenied { address, .. }
             | Self::NotAvailable { address }
+            | Self::NoDirectory { address }
+            | Self::NotASocket { address }
             | Self::Failed { address, .. } => address,
         }
     }
@@ -78,6 +91,11 @@ impl BindError {
 impl fmt::Display for BindError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
+            Self::BadAddress { address, reason }
+                if address.starts_with("unix:") || address.starts_with(['/', '.', '@']) =>
+            {
+                write!(f, "cannot listen on {address:?}: {reason}; give unix:/path, as unix:/run/app/app.sock")
+            }
             Self::BadAddress { address, reason } => {
                 write!(f, "cannot listen on {address:?}: {reason}; give host:port, as 127.0.0.1:8080 or :8080")
             }
@@ -101,6 +119,16 @@ impl fmt::Display for BindError {
                 "cannot listen on {address}: this machine has no such address; \
                  choose one that it has, or leave the host out to listen on all"
             ),
+            Self::NoDirectory { address } => {
+                write!(
+                    f,
+                    "cannot listen on {address}: its directory does not exist; create it (systemd: RuntimeDirectory=)"
+                )
+            }
+            Self::NotASocket { address } => write!(
+                f,
+                "cannot listen on {address}: a file that is no socket is in the way; remove it or choose another path"
+            ),
             Self::Failed { address, .. } => write!(f, "cannot listen on {address}: the system refuses the socket"),
         }
     }
@@ -114,7 +142,9 @@ impl Error for BindError {
             Self::BadAddress { .. }
             | Self::InUse { .. }
             | Self::PermissionDenied { .. }
-            | Self::NotAvailable { .. } => None,
+            | Self::NotAvailable { .. }
+            | Self::NoDirectory { .. }
+            | Self::NotASocket { .. } => None,
         }
     }
 }

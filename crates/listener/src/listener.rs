@@ -100,6 +100,13 @@ impl From<SocketAddr> for Peer {
     }
 }
 
+#[cfg(unix)]
+impl From<tokio::net::unix::SocketAddr> for Peer {
+    fn from(_: tokio::net::unix::SocketAddr) -> Self {
+        Self::Unix
+    }
+}
+
 impl fmt::Display for Peer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -115,7 +122,7 @@ impl fmt::Display for Peer {
 pub enum ListenAddr {
     /// A TCP address.
     Tcp(SocketAddr),
-    /// The path of a Unix socket.
+    /// The path of a Unix socket; `@name` for a name that is no file.
     Unix(PathBuf),
 }
 
@@ -127,6 +134,24 @@ impl ListenAddr {
             Self::Tcp(addr) => Some(*addr),
             Self::Unix(_) => None,
         }
+    }
+}
+
+impl From<SocketAddr> for ListenAddr {
+    fn from(addr: SocketAddr) -> Self {
+        Self::Tcp(addr)
+    }
+}
+
+#[cfg(unix)]
+impl From<tokio::net::unix::SocketAddr> for ListenAddr {
+    /// One without a name, which nobody can connect to, has an empty path.
+    fn from(addr: tokio::net::unix::SocketAddr) -> Self {
+        #[cfg(any(target_os = "android", target_os = "linux"))]
+        if let Some(name) = addr.as_abstract_name() {
+            return Self::Unix(format!("@{}", name.escape_ascii()).into());
+        }
+        Self::Unix(addr.as_pathname().map_or_else(PathBuf::new, PathBuf::from))
     }
 }
 

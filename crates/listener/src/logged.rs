@@ -64,14 +64,14 @@ mod tests {
 
     use super::*;
     use crate::{
-        Limited, Peer, PerIp, WhenFull,
+        ConnectionRate, Limited, Peer, PerIp, Rate, WhenFull,
         mock::{Scripted, accept_now},
     };
 
     #[derive(Clone, Default)]
     struct Capture(Arc<Mutex<Vec<Event>>>);
 
-    #[derive(Debug, Default, PartialEq)]
+    #[derive(Clone, Debug, Default, PartialEq)]
     struct Event {
         level: Option<Level>,
         target: String,
@@ -129,8 +129,14 @@ mod tests {
         let mut per_ip = PerIp::new(script.listener(), 0);
         script.connect();
         assert!(tokio_test::task::spawn(per_ip.accept()).poll().is_pending());
+        let mut rate = Rate::new(script.listener(), ConnectionRate::new(1, std::time::Duration::from_secs(3600)));
+        let _admitted = script.connect();
+        let _refused = script.connect();
+        accept_now(&mut rate).expect("the first");
+        assert!(tokio_test::task::spawn(rate.accept()).poll().is_pending());
         let by_address = Event { peer: "127.0.0.1:4000".to_owned(), ..event("per_ip_limit", "connection refused") };
-        let expected = [event("connection_limit", "connection refused"), by_address];
+        let by_rate = Event { kind: "\"connection_rate\"".to_owned(), ..by_address.clone() };
+        let expected = [event("connection_limit", "connection refused"), by_address, by_rate];
         assert_eq!(*capture.0.lock().unwrap(), expected);
     }
 }

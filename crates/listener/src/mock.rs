@@ -8,7 +8,7 @@ use std::{
     task::{Poll, Waker},
 };
 
-use tokio::io::{AsyncReadExt, DuplexStream};
+use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream};
 use tokio_test::task;
 
 use crate::{Accepted, ListenAddr, Listener, Peer};
@@ -31,6 +31,10 @@ struct State {
 pub(crate) struct Client(DuplexStream);
 
 impl Client {
+    pub(crate) async fn send(&mut self, bytes: &[u8]) {
+        self.0.write_all(bytes).await.expect("the server reads");
+    }
+
     pub(crate) async fn is_closed(&mut self) -> bool {
         matches!(self.0.read(&mut [0]).await, Ok(0))
     }
@@ -64,6 +68,11 @@ impl Scripted {
 
     pub(crate) fn accepted(&self) -> usize {
         self.state().accepted
+    }
+
+    /// How much of what was to come has not.
+    pub(crate) fn left(&self) -> usize {
+        self.state().next.len()
     }
 
     pub(crate) fn listener(&self) -> ScriptedListener {

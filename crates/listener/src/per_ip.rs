@@ -8,7 +8,7 @@ use std::{
     },
 };
 
-use crate::{Accepted, Guarded, IpPrefix, ListenAddr, Listener, Peer, prefix::mask_v6};
+use crate::{Accepted, Guarded, IpPrefix, ListenAddr, Listener, Peer, key::AddressKey};
 
 /// A connection that is counted for its address.
 pub type PerIpIo<Io> = Guarded<Io, PerIpPlace>;
@@ -24,7 +24,8 @@ pub type PerIpIo<Io> = Guarded<Io, PerIpPlace>;
 /// # Ok(()) }
 /// ```
 ///
-/// Behind a proxy every connection comes from the proxy: exempt its address, or leave this limit off.
+/// Behind a proxy every connection comes from the proxy: exempt its address, and count the client that a
+/// [PROXY header](crate::Proxied) names.
 ///
 /// See the [crate docs](crate).
 #[derive(Debug)]
@@ -98,8 +99,7 @@ impl<L: Listener> Listener for PerIp<L> {
 /// - A peer without an address (a Unix socket) and those [`exempt`](Self::exempt) are not counted at all.
 #[derive(Clone, Debug)]
 pub struct PerIpLimit {
-    v6_prefix: u8,
-    exempt: Arc<[IpPrefix]>,
+    key: AddressKey,
     shared: Arc<Shared>,
 }
 
@@ -116,8 +116,7 @@ impl PerIpLimit {
     /// At most `limit` connections for each address, `None` for any number.
     pub fn new(limit: impl Into<Option<usize>>) -> Self {
         Self {
-            v6_prefix: 64,
-            exempt: Arc::default(),
+            key: AddressKey::new(),
             shared: Arc::new(Shared {
                 limit: AtomicUsize::new(limit.into().unwrap_or(usize::MAX)),
                 refused: AtomicU64::new(0),
@@ -131,13 +130,13 @@ impl PerIpLimit {
     /// Set it and the exempt list before the limit is cloned: clones keep their own.
     #[must_use]
     pub fn v6_prefix(self, bits: u8) -> Self {
-        Self { v6_prefix: bits.min(128), ..self }
+        Self { key: self.key.v6_prefix(bits), ..self }
     }
 
     /// Addresses that are neither limited nor counted, as those of load balancers and health checks. Default: none.
     #[must_use]
     pub fn exempt(self, prefixes: impl IntoIterator<Item = IpPrefix>) -> Self {
-        Self { exempt: prefixes.into_iter().collect(), ..self }
+        Self { key: self.key.exempt(prefixes), ..self }
     }
 
     /// Changes the limit from now on. Connections that are open stay.
@@ -166,15 +165,15 @@ impl PerIpLimit {
     /// How many connections `addr` and those that count as one with it have. None are counted for an exempt address.
     #[must_use]
     pub fn open(&self, addr: IpAddr) -> usize {
-        self.key(addr).map_or(0, |key| self.shared.open().get(&key).copied().unwrap_or(0))
+        self.key.of_addr(addr).map_or(0, |key| self.shared.open().get(&key).copied().unwrap_or(0))
     }
 
     /// Counts a connection from `peer`, or refuses it.
     ///
-    /// For a server that learns its peer later than from `accept`.
+    /// For a server that learns its peer later than from `accept`, as behind a proxy: see [`Proxied`](crate::Proxied).
     #[must_use]
     pub fn admit(&self, peer: Peer) -> Option<PerIpPlace> {
-        let Some(key) = peer.ip().and_then(|addr| self.key(addr)) else {
+        let Some(key) = self.key.of(peer) else {
             return Some(PerIpPlace { counted: None });
         };
         let limit = self.shared.limit.load(Relaxed);
@@ -189,18 +188,6 @@ impl PerIpLimit {
         open.insert(key, count + 1);
         drop(open);
         Some(PerIpPlace { counted: Some((self.shared.clone(), key)) })
-    }
-
-    /// What `addr` is counted as; `None` if it is not.
-    fn key(&self, addr: IpAddr) -> Option<IpAddr> {
-        let addr = addr.to_canonical();
-        if self.exempt.iter().any(|prefix| prefix.contains(addr)) {
-            return None;
-        }
-        Some(match addr {
-            IpAddr::V4(_) => addr,
-            IpAddr::V6(v6) => mask_v6(v6, self.v6_prefix).into(),
-        })
     }
 }
 

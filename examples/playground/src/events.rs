@@ -7,10 +7,15 @@ use axum::response::{
     sse::{Event, KeepAlive},
 };
 use futures_util::{Stream, stream};
+use graceful::{ShutdownSignal, handler::sse::until_shutdown};
 
 /// `/events`: one event a second, without end. The total limit for a response does not apply to an event stream; the one
 /// for a client that stops reading does.
-pub(crate) async fn events() -> Sse<impl Stream<Item = Result<Event, Infallible>>> {
+///
+/// When the server is to end, a last event tells the client to come back in a second.
+pub(crate) async fn events(
+    ShutdownSignal(shutdown): ShutdownSignal,
+) -> Sse<impl Stream<Item = Result<Event, Infallible>>> {
     let ticks = stream::unfold(1_u64, |n| async move {
         if n > 1 {
             tokio::time::sleep(Duration::from_secs(1)).await;
@@ -18,5 +23,5 @@ pub(crate) async fn events() -> Sse<impl Stream<Item = Result<Event, Infallible>
         let event = Event::default().event("tick").id(n.to_string()).data(format!("tick {n}"));
         Some((Ok(event), n + 1))
     });
-    Sse::new(ticks).keep_alive(KeepAlive::default())
+    Sse::new(until_shutdown(ticks, &shutdown, Duration::from_secs(1))).keep_alive(KeepAlive::default())
 }

@@ -31,6 +31,6 @@ fn main() -> ExitCode {
 
 async fn run(cli: Cli) -> Result<Report, Error> {
     let config = cli.server.config();
-    graceful::logging::init(&config)?;
+    let _log = graceful::logging::init(&config)?;
     Server::new(routes::routes()).config(config).run().await
 }

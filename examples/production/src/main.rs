@@ -27,7 +27,7 @@ fn main() -> ExitCode {
 
 async fn run(cli: Cli) -> Result<Report, Error> {
     let config = cli.server.config();
-    graceful::logging::init(&config)?;
+    let _log = graceful::logging::init(&config)?;
 
     // What outlives the requests is opened first and closed last: here, the pool of the database.
     let (jobs, worker) = worker::start(cli.jobs.into());

@@ -4,6 +4,7 @@ mod accept_queue;
 mod access_log;
 mod command_line;
 mod drain;
+mod events;
 mod forced;
 mod half_a_head;
 mod http2;
@@ -15,6 +16,7 @@ mod panics;
 mod playground;
 mod production;
 mod request_ids;
+mod systemd;
 mod tls;
 mod websocket;
 

@@ -68,7 +68,7 @@ fn check_lines(ended: &Ended, ids: &[String]) {
     for line in ended.log.lines() {
         let id = line.request_id().map(str::to_owned);
         if line["message"] == "a line" {
-            assert_eq!(line["span"]["path"], "/log");
+            assert_eq!(line["path"], "/log");
             let n = line["n"].as_u64().expect("a number");
             numbers.entry(id.expect("a line of a request")).or_default().push(n);
         } else if line.is_access() {
@@ -119,8 +119,8 @@ async fn the_trace_of_the_client_is_in_the_span() {
     client.send("GET /log HTTP/1.1\r\nhost: test\r\ntraceparent: 00-garbage\r\n\r\n").await;
     client.answer().await;
     let records = program.log().access("/log", 2).await;
-    assert_eq!((&records[0]["span"]["trace_id"], &records[0]["span"]["parent_id"]), (&trace.into(), &parent.into()));
-    assert!(records[1]["span"]["trace_id"].is_null(), "{:?}", records[1]);
+    assert_eq!((&records[0]["trace_id"], &records[0]["parent_id"]), (&trace.into(), &parent.into()));
+    assert!(records[1]["trace_id"].is_null(), "{:?}", records[1]);
     drop(client);
     assert_eq!(program.terminate().await.code, Some(0));
 }

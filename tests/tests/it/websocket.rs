@@ -1,6 +1,7 @@
 //! A WebSocket through the whole stack, by tokio-tungstenite.
 
 use futures_util::{SinkExt, StreamExt};
+use nix::sys::signal::Signal;
 use tests::within;
 use tokio::net::TcpStream;
 use tokio_tungstenite::{client_async, tungstenite::Message};
@@ -54,4 +55,24 @@ async fn it_takes_no_place_among_the_requests() {
         while let Some(Ok(_)) = within("the close", socket.next()).await {}
     }
     assert_eq!(program.terminate().await.code, Some(0));
+}
+
+#[tokio::test]
+async fn it_is_told_when_the_server_ends() {
+    let program = playground(&[]).await;
+    let stream = TcpStream::connect(program.address()).await.expect("somebody listens");
+    let url = format!("ws://{}/ws", program.address());
+    let (mut socket, _) = within("the handshake", client_async(url, stream)).await.expect("an upgrade");
+    socket.send(Message::text("hello")).await.expect("the server reads");
+    within("the echo", socket.next()).await.expect("an answer").expect("a message");
+    program.signal(Signal::SIGTERM);
+    let Message::Close(Some(close)) = within("the close", socket.next()).await.expect("one more").expect("a message")
+    else {
+        panic!("a socket is closed with a reason");
+    };
+    assert_eq!(u16::from(close.code), 1001, "going away (RFC 6455, 7.4.1)");
+    // tokio-tungstenite answers by itself.
+    while let Some(Ok(_)) = within("the end", socket.next()).await {}
+    let ended = program.ended().await;
+    assert_eq!(ended.code, Some(0), "{}", ended.stderr);
 }

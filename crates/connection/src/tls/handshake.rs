@@ -99,7 +99,7 @@ where
     }
     // All the arithmetic of a handshake is in here: the exchange of keys, the signature.
     let answered = hello.into_stream(Arc::clone(&loaded.config)).into_fallible();
-    let _taken = taken;
+    drop(taken);
     match answered.await {
         Ok(stream) => Ok(stream),
         Err((error, mut io)) => {

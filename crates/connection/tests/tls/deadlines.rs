@@ -39,6 +39,7 @@ async fn a_silent_client_is_closed_at_the_limit() {
     assert!(matches!(error, HandshakeError::Timeout), "{error:?}");
     assert_eq!((error.to_string().as_str(), error.kind()), ("TLS handshake timeout", "tls_timeout"));
     assert!(!error.is_noise(), "one line each: it may be the server that is slow");
+    assert_eq!(server.closed(CloseReason::Handshake), 1, "it is counted");
     server.assert_empty();
 }
 

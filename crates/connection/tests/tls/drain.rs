@@ -39,6 +39,7 @@ async fn a_silent_client_ends_at_once() {
     assert!(start.elapsed() < SECOND / 10, "{:?}", start.elapsed());
     assert!(matches!(served.await.expect("no panic"), Err(HandshakeError::Shutdown)));
     server.registry.closed().await;
+    assert_eq!(server.closed(CloseReason::Drained), 1);
     server.assert_empty();
 }
 
@@ -122,6 +123,7 @@ async fn force_ends_every_stage_at_once() {
     }
     assert!(matches!(plain_served.await.expect("no panic"), Err(HandshakeError::PlainHttp)));
     assert_eq!(done_served.await.expect("no panic").expect("a connection").reason, CloseReason::Forced);
+    assert_eq!((server.closed(CloseReason::Forced), server.closed(CloseReason::Handshake)), (3, 1));
     server.assert_empty();
 }
 

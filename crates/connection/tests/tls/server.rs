@@ -4,7 +4,7 @@ use std::{convert::Infallible, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use graceful_connection::{
-    Connection, ConnectionControl, Ended, Gauges, Registry, RequestBody, Settings,
+    CloseReason, Connection, ConnectionControl, Ended, Gauges, Registry, RequestBody, Settings,
     tls::{Acceptor, HandshakeError, TlsInfo, TlsSettings},
 };
 use http::{Request, Response};
@@ -48,6 +48,11 @@ impl Server {
             let (io, place) = acceptor.accept(socket, place).await?;
             Ok(Connection::new(io, place, tower::service_fn(handle), settings).await)
         }
+    }
+
+    /// How many connections were closed for a reason.
+    pub(crate) fn closed(&self, reason: CloseReason) -> u64 {
+        self.registry.closed_by_reason().find(|closed| closed.0 == reason).map_or(0, |closed| closed.1)
     }
 
     #[track_caller]

@@ -6,29 +6,36 @@ use graceful_connection::{Open, OpenRequest, Registry};
 use graceful_shutdown::{Budget, Late, Report, Shutdown, Step, Why};
 use tokio::time::{Instant, sleep_until, timeout};
 
+use crate::last_resort::Draining;
+
 /// How long a connection that was told to end by force may take for it: it only has to be polled once more. One whose
 /// thread is blocked is left behind.
-const FORCED: Duration = Duration::from_secs(1);
+const FORCED: Duration = Duration::from_millis(500);
 
 /// When the order to end was given, and how much time there is from then on.
-#[derive(Clone, Copy, Debug)]
+#[derive(Debug)]
 pub(super) struct Order {
     at: Instant,
     budget: Budget,
+    /// From the order on, not from when the accept loop has ended: that needs a runtime that works.
+    _draining: Draining,
 }
 
 impl Order {
-    pub(super) fn now(total: Duration) -> Self {
-        Self { at: Instant::now(), budget: Budget::new(total) }
+    /// The order was given now.
+    pub(super) fn given(total: Duration, shutdown: &Shutdown, registry: &Registry) -> Self {
+        let budget = Budget::new(total);
+        let draining = Draining::begin(budget.deadline(), shutdown, registry);
+        Self { at: Instant::now(), budget, _draining: draining }
     }
 
-    pub(super) const fn deadline(self) -> Instant {
+    pub(super) const fn deadline(&self) -> Instant {
         self.budget.deadline()
     }
 }
 
-/// Lets the connections finish, then runs the hooks, all within the budget; what is late is closed by force.
-pub(super) async fn drain(shutdown: &Shutdown, registry: &Registry, order: Order) -> Report {
+/// Lets the connections, which were told to drain, finish, then runs the hooks, all within the budget; what is late is closed by force.
+pub(super) async fn drain(shutdown: &Shutdown, registry: &Registry, order: &Order) -> Report {
     let mut report = Report::new(shutdown.cause().cloned());
     report.push(connections(shutdown, registry, order).await);
     report.append(shutdown.run_phases(order.budget).await);
@@ -40,9 +47,8 @@ pub(super) async fn drain(shutdown: &Shutdown, registry: &Registry, order: Order
     report
 }
 
-async fn connections(shutdown: &Shutdown, registry: &Registry, order: Order) -> Step {
+async fn connections(shutdown: &Shutdown, registry: &Registry, order: &Order) -> Step {
     let open = registry.len();
-    registry.drain();
     let why = tokio::select! {
         biased;
         () = registry.closed() => None,
@@ -65,7 +71,7 @@ async fn connections(shutdown: &Shutdown, registry: &Registry, order: Order) -> 
 }
 
 /// An entry for each request in flight; one for a connection without any.
-fn late(open: Open, why: &Why) -> Vec<Late> {
+pub(crate) fn late(open: Open, why: &Why) -> Vec<Late> {
     let Open { peer, state, age, requests, .. } = open;
     let peer = |late: Late| match peer {
         Some(peer) => late.with("peer", peer),

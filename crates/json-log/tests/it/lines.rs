@@ -216,6 +216,19 @@ fn names_are_escaped_and_raw_ones_are_plain() {
 }
 
 #[test]
+fn a_name_may_be_of_any_length() {
+    let line = one(|| info!(twenty_eight_bytes_long_name = 1, twenty_nine_bytes_and_a_number = 2, a = 3));
+    let twice = one(|| {
+        let _span = info_span!("span", twenty_nine_bytes_and_a_number = 1, twenty_eight_bytes_long_name = 1).entered();
+        info!(twenty_nine_bytes_and_a_number = 2, twenty_nine_bytes_and_a_number = 3);
+    });
+    for (key, value) in [("twenty_eight_bytes_long_name", 1), ("twenty_nine_bytes_and_a_number", 2), ("a", 3)] {
+        assert_eq!(line[key], value);
+    }
+    assert_eq!((&twice["twenty_nine_bytes_and_a_number"], twice.len()), (&json!(3), 4));
+}
+
+#[test]
 fn a_span_with_much_in_it() {
     let long = "ü".repeat(1_000);
     let line = one(|| {

@@ -40,6 +40,7 @@ fn start(test: &str, log: &Path, stdout: Stdio) -> Child {
     Command::new(env::current_exe().unwrap())
         .args(["--exact", &format!("process::{test}"), "--ignored", "--nocapture"])
         .env("GRACEFUL_TEST_LOG", log)
+        .env("RUST_BACKTRACE", "0") // whose making would give the log all the time it needs
         .stdout(stdout)
         .stderr(Stdio::null())
         .spawn()

@@ -1,0 +1,94 @@
+//! A thread of its own that ends the process when the runtime no longer can.
+//!
+//! Timers, sockets and signals are served by the runtime's workers. If handlers block every one of them, no deadline
+//! fires any more and no signal is seen: a shutdown that lives in the runtime hangs with it. This thread has a small
+//! runtime of its own, which sees signals on behalf of the whole process, and the deadline.
+
+use std::{process, sync::LazyLock, thread, time::Duration};
+
+use graceful_connection::Registry;
+use graceful_shutdown::{Shutdown, Why};
+use tokio::{
+    signal::unix::{SignalKind, signal},
+    sync::watch,
+    time::{Instant, sleep, sleep_until},
+};
+
+use crate::server::late;
+
+/// How long after the deadline, or after force, a runtime that works has come to its end by itself.
+const PATIENCE: Duration = Duration::from_secs(1);
+
+/// The exit code of a forced end.
+const FORCED: i32 = 3;
+
+/// What is being drained, if anything.
+static DRAIN: LazyLock<watch::Sender<Option<Drain>>> = LazyLock::new(|| watch::Sender::new(None));
+
+#[derive(Clone)]
+struct Drain {
+    deadline: Instant,
+    shutdown: Shutdown,
+    registry: Registry,
+}
+
+/// Says that a drain has begun; it is over when this is dropped.
+#[derive(Debug)]
+#[must_use]
+pub(crate) struct Draining(());
+
+impl Draining {
+    pub(crate) fn begin(deadline: Instant, shutdown: &Shutdown, registry: &Registry) -> Self {
+        let drain = Drain { deadline, shutdown: shutdown.clone(), registry: registry.clone() };
+        DRAIN.send_replace(Some(drain));
+        Self(())
+    }
+}
+
+impl Drop for Draining {
+    fn drop(&mut self) {
+        DRAIN.send_replace(None);
+    }
+}
+
+/// Starts the thread. Only [`main`](crate::main) does: it alone may say how the process ends.
+pub(crate) fn watch() {
+    // Without it, the program is no worse off than with `#[tokio::main]`.
+    let _ = thread::Builder::new().name("last-resort".into()).spawn(|| {
+        let Ok(runtime) = tokio::runtime::Builder::new_current_thread().enable_all().build() else { return };
+        runtime.block_on(async {
+            // Held, not read: while this runtime listens for signals, it passes them on to the other one's listeners.
+            let _signals = (signal(SignalKind::terminate()), signal(SignalKind::interrupt()));
+            let mut drains = DRAIN.subscribe();
+            loop {
+                let drain = drains.borrow_and_update().clone();
+                tokio::select! {
+                    changed = drains.changed() => if changed.is_err() { return },
+                    () = overdue(drain.as_ref()) => if let Some(drain) = drain { end(&drain) },
+                }
+            }
+        });
+    });
+}
+
+async fn overdue(drain: Option<&Drain>) {
+    let Some(drain) = drain else { return std::future::pending().await };
+    tokio::select! {
+        () = sleep_until(drain.deadline) => {}
+        () = drain.shutdown.forced() => {}
+    }
+    sleep(PATIENCE).await;
+}
+
+fn end(drain: &Drain) {
+    let why = if drain.shutdown.is_forced() { Why::Forced } else { Why::Deadline };
+    for late in drain.registry.list().into_iter().flat_map(|open| late(open, &why)) {
+        tracing::warn!(%late, "left behind");
+    }
+    tracing::error!(
+        "server stopped by force: every worker thread is blocked, so that the runtime could not end itself"
+    );
+    let _ = graceful_recovery::flush(Duration::from_millis(100));
+    crate::logging::flush(Duration::from_millis(500));
+    process::exit(FORCED);
+}

@@ -1,0 +1,126 @@
+//! Every live connection, request and task by name: waited for at the end, listed with the place where it waits, checked
+//! for leaks, and watched.
+//!
+//! tokio's tasks are anonymous: a bare `tokio::spawn` is not waited for at shutdown, its panic vanishes with the handle,
+//! and nobody can say what a server that hangs is waiting for. Here each piece of work is an [`Entry`] in a
+//! [`Registry`], with its kind, a label, what started it and where, its age, how often and how long it ran. Entries are
+//! guards: they end when they are dropped, on completion, panic and abort alike.
+//!
+//! It works on stable Rust and an ordinary tokio, with no `--cfg`, and knows nothing of HTTP.
+//!
+//! # Tasks that outlive what started them
+//!
+//! ```
+//! use std::time::Duration;
+//! use graceful_tasks::Registry;
+//!
+//! # #[tokio::main(flavor = "current_thread")] async fn main() {
+//! // In a handler: answer now, send the mail after.
+//! graceful_tasks::spawn_named("mail", async {
+//!     // It keeps the request's span, and its panic would be logged.
+//!     tokio::select! {
+//!         () = tokio::time::sleep(Duration::from_millis(5)) => { /* sent */ }
+//!         () = graceful_tasks::cancelled() => { /* told to stop: put it back into the queue */ }
+//!     }
+//! });
+//!
+//! // At shutdown: wait, then tell, then drop.
+//! let registry = Registry::current();
+//! for step in [Registry::cancel_all, Registry::abort_all] {
+//!     if tokio::time::timeout(Duration::from_secs(5), registry.idle()).await.is_ok() {
+//!         break;
+//!     }
+//!     step(&registry);
+//! }
+//! assert!(registry.is_empty());
+//! # }
+//! ```
+//!
+//! # What waits where
+//!
+//! ```
+//! use std::time::Duration;
+//! use graceful_tasks::Registry;
+//!
+//! # #[tokio::main(flavor = "current_thread")] async fn main() {
+//! // A layer or a server lists what it runs; a label is kept as it is, and rendered when somebody asks.
+//! let registry = Registry::new();
+//! let requests = registry.kind::<&str>("request");
+//! let request = requests.spawn("GET /slow", tokio::time::sleep(Duration::from_secs(3600)));
+//! # tokio::task::yield_now().await;
+//!
+//! // One line for each group: "1 request, sleep at …, oldest 1.0s, from src/lib.rs:10:24"
+//! println!("{}", registry.dump().await);
+//! // Each entry with its stacks, as Go prints goroutines:
+//! println!("{:#}", registry.dump().await);
+//! # assert!(registry.dump().await.to_string().contains("1 request, sleep"));
+//! # request.abort();
+//! # }
+//! ```
+//!
+//! The stack of an `.await` exists only while it is polled. So a [dump](Registry::dump) wakes each entry once, and polls
+//! it with a waker that notes who clones it: whatever returns `Pending` has to keep such a clone, and makes it at the
+//! very place where it waits. That holds for any future, of tokio, hyper or yours, and costs nothing until somebody
+//! asks. Its bounds:
+//!
+//! - What runs is not asked: it is listed with its thread. A native stack of that thread is a profiler's to take.
+//! - Futures in a `FuturesUnordered`, `JoinSet` or `join_all` of many have wakers of their own: the stack ends there,
+//!   unless they are entries themselves.
+//! - What has woken itself (`yield_now`) keeps no waker, and neither does what will never be woken (`pending()`).
+//! - Function names need unwind tables and symbols; files and lines need `debug = "line-tables-only"`.
+//!
+//! # Leaks
+//!
+//! [`leak_checked`] runs a test and fails if it leaves anything behind; [`LeakCheck`] has an ignore list, a time of
+//! grace and a guard form.
+//!
+//! # Growth and stuck workers
+//!
+//! [`Watchdog`].
+//!
+//! # What it costs
+//!
+//! An entry is a place in a slab that is used again: no allocation once the slab has grown, two short locks of a shard
+//! that its thread has mostly for itself, and two reads of the clock for a request that is polled once. `cargo bench -p
+//! graceful-tasks` tells; on a two-core virtual machine with a clock of 26 ns, see `benches/entry.rs`. The memory of the
+//! largest number of entries there ever was is kept, some 300 bytes each.
+//!
+//! # When not to use it
+//!
+//! For the children of one future, which end with it: that is a `tokio::task::JoinSet`. For the order of a shutdown:
+//! that is `graceful-shutdown`, which waits on this.
+// `forbid` but for one module: see there.
+#![deny(unsafe_code)]
+
+mod dump;
+mod entry;
+mod kind;
+mod leak;
+mod live;
+mod local;
+mod registry;
+mod shard;
+mod shared;
+mod spawn;
+mod stack;
+mod thread;
+mod token;
+mod trace;
+mod watchdog;
+
+pub use self::dump::DumpLimits;
+pub use self::entry::{Entry, Tracked};
+pub use self::kind::Kind;
+pub use self::leak::{LeakCheck, LeakGuard, Leaks, leak_checked};
+pub use self::live::{Dump, Group, Live, State, Waits};
+pub use self::registry::{DefaultGuard, KindStats, Registry, Stats};
+pub use self::spawn::{spawn, spawn_blocking, spawn_named};
+pub use self::stack::{Frame, Stack};
+pub use self::thread::Thread;
+pub use self::token::{Token, cancelled, is_cancelled};
+pub use self::watchdog::{Watchdog, WatchdogThread};
+
+use self::token::Stopping;
+
+/// Of all that is logged here.
+const TARGET: &str = "graceful::tasks";

@@ -1,0 +1,86 @@
+//! What all parts of one registry share, and no list of anything.
+
+use std::{
+    sync::atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed},
+    time::Duration,
+};
+
+use tokio::{sync::Notify, time::Instant};
+
+/// Of a registry.
+#[derive(Debug)]
+pub(crate) struct Shared {
+    /// Never 0, never used again.
+    pub(crate) id: u64,
+    epoch: Instant,
+    /// Nanoseconds after which a poll is a long one.
+    long_poll: AtomicU64,
+    pub(crate) long_polls: AtomicU64,
+    pub(crate) longest_poll: AtomicU64,
+    pub(crate) panics: AtomicU64,
+}
+
+impl Shared {
+    pub(crate) fn new(id: u64) -> Self {
+        Self {
+            id,
+            epoch: Instant::now(),
+            long_poll: AtomicU64::new(nanos(LONG_POLL)),
+            long_polls: AtomicU64::new(0),
+            longest_poll: AtomicU64::new(0),
+            panics: AtomicU64::new(0),
+        }
+    }
+
+    /// Nanoseconds since the registry began, from 1: 0 is never.
+    pub(crate) fn now(&self) -> u64 {
+        nanos(Instant::now().saturating_duration_since(self.epoch)).saturating_add(1)
+    }
+
+    pub(crate) fn set_long_poll(&self, bound: Duration) {
+        self.long_poll.store(nanos(bound), Relaxed);
+    }
+
+    pub(crate) fn polled_for(&self, took: u64) {
+        if took > self.long_poll.load(Relaxed) {
+            self.count_long_poll(took);
+        }
+    }
+
+    #[cold]
+    fn count_long_poll(&self, took: u64) {
+        self.long_polls.fetch_add(1, Relaxed);
+        self.longest_poll.fetch_max(took, Relaxed);
+    }
+}
+
+/// Of a kind.
+#[derive(Debug)]
+pub(crate) struct KindShared {
+    pub(crate) name: &'static str,
+    /// How many wait for the kind to be idle. Whoever waits raises it *before* it looks at a shard, under that shard's
+    /// lock; whoever empties the shard later has that lock after it and sees the raise. So it can be relaxed.
+    pub(crate) waiting: AtomicUsize,
+    /// Told when a shard becomes empty while somebody waits.
+    pub(crate) idle: Notify,
+}
+
+impl KindShared {
+    pub(crate) fn new(name: &'static str) -> Self {
+        Self { name, waiting: AtomicUsize::new(0), idle: Notify::new() }
+    }
+
+    pub(crate) fn shard_is_empty(&self) {
+        if self.waiting.load(Relaxed) > 0 {
+            self.idle.notify_waiters();
+        }
+    }
+}
+
+pub(crate) fn nanos(duration: Duration) -> u64 {
+    duration.as_secs().saturating_mul(1_000_000_000).saturating_add(u64::from(duration.subsec_nanos()))
+}
+
+/// As Go's and tokio's own advice has it, a task should come back within 10 to 100 µs; one that takes a thousand times
+/// that holds up everybody behind it.
+const LONG_POLL: Duration = Duration::from_secs(1);
