@@ -28,7 +28,7 @@ use crate::{
 
 /// How long an idle connection is still served after the signal to drain. tokio's view of a socket lags behind the
 /// kernel's: a request may be there that nobody has seen yet (measured: without this, 37 of 100 such requests are lost).
-const SETTLE: Duration = Duration::from_millis(20);
+pub(crate) const SETTLE: Duration = Duration::from_millis(20);
 
 /// One connection, from accept to close. Spawn it.
 ///

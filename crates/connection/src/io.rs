@@ -128,7 +128,11 @@ impl<T: AsyncRead + Unpin> CountedIo<T> {
     pub(crate) fn poll_sniff(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
         let mut bytes = [0; 512];
         let mut buf = ReadBuf::new(&mut bytes);
-        ready!(Pin::new(&mut self.io).poll_read(cx, &mut buf))?;
+        match ready!(Pin::new(&mut self.io).poll_read(cx, &mut buf)) {
+            // TLS without a `close_notify`: see `poll_read`.
+            Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => {}
+            result => result?,
+        }
         let read = buf.filled();
         if !read.is_empty() {
             self.shared().socket.count_read();
@@ -165,7 +169,12 @@ impl<T: AsyncRead + Unpin> AsyncRead for CountedIo<T> {
         }
         this.gate(Side::Read, cx)?;
         let before = buf.filled().len();
-        ready!(Pin::new(&mut this.io).poll_read(cx, buf))?;
+        match ready!(Pin::new(&mut this.io).poll_read(cx, buf)) {
+            // TLS without a `close_notify`, as most clients end it. HTTP knows where its messages end and what is cut off;
+            // what comes after an upgrade may not.
+            Err(error) if error.kind() == io::ErrorKind::UnexpectedEof && !this.shared().socket.is_upgrading() => {}
+            result => result?,
+        }
         if buf.filled().len() > before {
             this.read_along(&buf.filled()[before..]);
         } else if buf.remaining() > 0 && this.keeps_quiet_about_end() {

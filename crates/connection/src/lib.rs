@@ -46,6 +46,10 @@
 //! }
 //! # }
 //! ```
+//!
+//! # Crate features
+//!
+//! - `tls`: module `tls`, handshakes in front of all this. Off by default: a proxy often does it.
 #![forbid(unsafe_code)]
 
 mod connection;
@@ -65,6 +69,8 @@ mod service;
 mod settings;
 mod shared;
 mod state;
+#[cfg(feature = "tls")]
+pub mod tls;
 mod upgrades;
 
 pub use self::connection::Connection;

@@ -61,6 +61,13 @@ impl<'a> ConnectionInfo<'a> {
         self.shared.is_http2()
     }
 
+    /// What was agreed on in its TLS handshake, once that is done; `None` for one in the clear.
+    #[cfg(feature = "tls")]
+    #[must_use]
+    pub fn tls(&self) -> Option<&'a crate::tls::TlsInfo> {
+        self.shared.tls()
+    }
+
     /// Why it was closed, once it is.
     #[must_use]
     pub fn close_reason(&self) -> Option<CloseReason> {

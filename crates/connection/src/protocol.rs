@@ -64,7 +64,12 @@ where
                     if alike && n < PREFACE.len() && read > 0 {
                         continue;
                     }
-                    self.speak(alike && n == PREFACE.len(), settings);
+                    let http2 = alike && n == PREFACE.len();
+                    if io.shared().agreed_http2().is_some_and(|agreed| agreed != http2) {
+                        // The one thing was agreed on, the other is spoken (RFC 9113, 3.2).
+                        return Poll::Ready(Err(Ended::because(CloseReason::BadRequest)));
+                    }
+                    self.speak(http2, settings);
                 }
                 Self::Http1(connection) => return Pin::new(connection).poll(cx).map_err(Ended::failed),
                 Self::Http2(connection) => return Pin::new(connection).poll(cx).map_err(Ended::failed),

@@ -14,7 +14,7 @@ use http::{Method, Uri};
 use tokio::{sync::Notify, time::Instant};
 
 use crate::{
-    CloseReason, ConnectionState, Observer,
+    CloseReason, ConnectionInfo, ConnectionState, Observer,
     shared::{Live, Shared, Signal},
     upgrades::Upgrades,
 };
@@ -327,6 +327,12 @@ impl Place {
 
     pub(crate) fn upgrades(&self) -> Upgrades {
         self.entry.registry.upgrades.clone()
+    }
+
+    /// What is known of the connection.
+    #[must_use]
+    pub fn info(&self) -> ConnectionInfo<'_> {
+        ConnectionInfo::of(self.shared())
     }
 }
 

@@ -65,6 +65,9 @@ pub(crate) struct Shared {
     signal: AtomicU8,
     /// The connection's own task. Kept, not taken, by a wake: a second signal must get through as well.
     task: Mutex<Option<Waker>>,
+    /// What the handshake agreed on, once it is done.
+    #[cfg(feature = "tls")]
+    tls: OnceLock<Box<crate::tls::TlsInfo>>,
     /// Reader and writer of an upgraded socket, which no longer runs in the connection's task.
     upgraded: [Mutex<Option<Waker>>; 2],
 }
@@ -93,6 +96,8 @@ impl Shared {
             stream_announced: Flag::default(),
             signal: AtomicU8::new(0),
             task: Mutex::new(None),
+            #[cfg(feature = "tls")]
+            tls: OnceLock::new(),
             upgraded: [Mutex::new(None), Mutex::new(None)],
         };
         shared.observe(ConnectionState::New);
@@ -216,6 +221,32 @@ impl Shared {
     /// The client may still be sending: closing now would reset the connection under the answer.
     pub(crate) fn may_have_unread(&self) -> bool {
         !self.is_http2() && !self.socket.is_upgrading() && self.socket.has_unread()
+    }
+
+    // TLS.
+
+    #[cfg(feature = "tls")]
+    pub(crate) fn tls(&self) -> Option<&crate::tls::TlsInfo> {
+        self.tls.get().map(Box::as_ref)
+    }
+
+    #[cfg(feature = "tls")]
+    pub(crate) fn set_tls(&self, tls: crate::tls::TlsInfo) {
+        // A socket has one handshake.
+        let _ = self.tls.set(Box::new(tls));
+    }
+
+    /// Whether ALPN has settled that this is HTTP/2, or that it is not; `None` if it has not.
+    #[cfg_attr(not(feature = "tls"), expect(clippy::unused_self, reason = "in the clear nothing is settled"))]
+    pub(crate) fn agreed_http2(&self) -> Option<bool> {
+        #[cfg(feature = "tls")]
+        {
+            self.tls()?.alpn().map(|alpn| alpn == "h2")
+        }
+        #[cfg(not(feature = "tls"))]
+        {
+            None
+        }
     }
 
     // Signals and wakers.

@@ -64,6 +64,8 @@ pub enum CloseReason {
     Done,
     /// The socket went on as an upgrade; it is not closed yet.
     Upgraded,
+    /// The TLS handshake did not come to its end: the `HandshakeError` says why.
+    Handshake,
     /// No whole request head (or HTTP/2 preface) within `read_header`.
     HeaderTimeout,
     /// A response was not written within `write`.
@@ -88,9 +90,10 @@ pub enum CloseReason {
 
 impl CloseReason {
     /// All reasons, in the order of their numbers.
-    pub(crate) const ALL: [Self; 12] = [
+    pub(crate) const ALL: [Self; 13] = [
         Self::Done,
         Self::Upgraded,
+        Self::Handshake,
         Self::HeaderTimeout,
         Self::WriteTimeout,
         Self::WriteStalled,
@@ -109,6 +112,7 @@ impl CloseReason {
         match self {
             Self::Done => "done",
             Self::Upgraded => "upgraded",
+            Self::Handshake => "handshake",
             Self::HeaderTimeout => "header_timeout",
             Self::WriteTimeout => "write_timeout",
             Self::WriteStalled => "write_stalled",

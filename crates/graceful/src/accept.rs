@@ -12,6 +12,8 @@ use tokio::{
     time::{Instant, sleep, timeout, timeout_at},
 };
 
+#[cfg(feature = "tls")]
+use crate::tls::Tls;
 use crate::{server_log::ServerLog, stack::WithPeer};
 
 /// What each accepted socket is given to.
@@ -25,6 +27,8 @@ pub(crate) struct Serve<S> {
     pub(crate) per_ip: PerIpLimit,
     /// Makes the end of every connection a reset: what a client has not taken by then is not kept for it.
     pub(crate) reset: ResetSwitch,
+    #[cfg(feature = "tls")]
+    pub(crate) tls: Tls,
 }
 
 /// After the order to stop, the queue of finished handshakes counts as empty when nothing came out of it for so long.
@@ -111,8 +115,17 @@ where
         };
         let io = Guarded::new(Resettable::new(io, self.reset), counted);
         let service = WithPeer::new(self.service, peer.socket_addr());
-        let ended = Connection::new(io, place, service, self.settings).await;
-        self.log.connection(peer, &ended);
+        #[cfg(feature = "tls")]
+        if let Some(acceptor) = self.tls.acceptor() {
+            match acceptor.accept(io, place).await {
+                Ok((io, place)) => {
+                    self.log.connection(peer, &Connection::new(io, place, service, self.settings).await);
+                }
+                Err(error) => self.log.handshake(peer, &error),
+            }
+            return;
+        }
+        self.log.connection(peer, &Connection::new(io, place, service, self.settings).await);
     }
 }
 

@@ -5,7 +5,7 @@ mod args;
 mod preset;
 mod setting;
 
-use std::{error::Error, fmt, time::Duration};
+use std::{error::Error, fmt, path::PathBuf, time::Duration};
 
 use graceful_connection::{MinRate, Settings};
 use serde::{Deserialize, Serialize};
@@ -45,6 +45,16 @@ pub struct Config {
     /// The proxies, as addresses or ranges (`10.0.0.0/8`), that begin each connection with a PROXY protocol header, version
     /// 1 or 2. From them it is required, from others it is a bad request. Default none.
     pub proxy_protocol: Vec<String>,
+    /// The certificate chain of the public port, a PEM file with the server's own certificate first. With it the port
+    /// speaks HTTPS only. The file is read again when it changes, and on SIGHUP. Needs the feature `tls`. Default none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub tls_cert: Option<PathBuf>,
+    /// The private key of that certificate, a PEM file.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub tls_key: Option<PathBuf>,
+    /// From accept to the end of the TLS handshake. Default 5 s.
+    #[serde(with = "or_off")]
+    pub tls_handshake_timeout: Option<Duration>,
 
     /// From accept, or from the first byte of a later request, to the end of its head. Default 5 s.
     #[serde(with = "or_off")]
@@ -126,6 +136,9 @@ impl Default for Config {
             listen: "127.0.0.1:8080".to_owned(),
             debug_listen: Some("127.0.0.1:6060".to_owned()),
             proxy_protocol: Vec::new(),
+            tls_cert: None,
+            tls_key: None,
+            tls_handshake_timeout: Some(Duration::from_secs(5)),
             read_header_timeout: Some(Duration::from_secs(5)),
             read_timeout: Some(Duration::from_secs(30)),
             write_timeout: Some(Duration::from_secs(60)),
@@ -171,6 +184,18 @@ impl Config {
             ));
         }
         crate::public::proxies(self)?;
+        match (&self.tls_cert, &self.tls_key) {
+            (None, None) => {}
+            (Some(_), None) => return Err(ConfigError::new("tls_key", "missing: tls_cert is not served without it")),
+            (None, Some(_)) => return Err(ConfigError::new("tls_cert", "missing: tls_key is not used without it")),
+            (Some(_), Some(_)) if cfg!(feature = "tls") => {}
+            (Some(_), Some(_)) => {
+                return Err(ConfigError::new(
+                    "tls_cert",
+                    "this build has no TLS: give the dependency `graceful` the feature `tls`",
+                ));
+            }
+        }
         // What hyper asks for, and what Go's and nginx' smallest are.
         if self.max_header_bytes < 1024 {
             return Err(ConfigError::new(
@@ -266,6 +291,7 @@ mod tests {
         assert_eq!(config.check(), Ok(()));
         let json = serde_json::to_value(&config).expect("a config is plain data");
         for (field, value) in [
+            ("tls_handshake_timeout", "5s"),
             ("read_header_timeout", "5s"),
             ("read_timeout", "30s"),
             ("write_timeout", "1m"),
@@ -310,6 +336,13 @@ mod tests {
         );
         assert!(Config { max_header_bytes: 10, ..Config::default() }.check().is_err());
         assert!(Config { proxy_protocol: vec!["10.0.0.0/99".to_owned()], ..Config::default() }.check().is_err());
+        let file = || Some(PathBuf::from("file.pem"));
+        let only_cert = Config { tls_cert: file(), ..Config::default() };
+        assert_eq!(only_cert.check().expect_err("no key").field(), "tls_key");
+        let only_key = Config { tls_key: file(), ..Config::default() };
+        assert_eq!(only_key.check().expect_err("no certificate").field(), "tls_cert");
+        let both = Config { tls_cert: file(), tls_key: file(), ..Config::default() };
+        assert_eq!(both.check().is_ok(), cfg!(feature = "tls"), "a build without TLS must not serve in the clear");
         assert!(Config { log_level: "loud".to_owned(), ..Config::default() }.check().is_err());
     }
 }

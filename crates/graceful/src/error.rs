@@ -13,6 +13,10 @@ pub enum Error {
     Config(ConfigError),
     /// An address cannot be listened on: in use, not ours, or not an address. Exit code 1; 2 if it is not an address.
     Bind(BindError),
+    /// The certificate or its key cannot be served: missing, damaged, expired, of another pair. Exit code 1, as for a port
+    /// in use: the command is right, the machine is not.
+    #[cfg(feature = "tls")]
+    Tls(graceful_connection::tls::TlsError),
     /// The signal handlers could not be installed. Exit code 1.
     Signals(io::Error),
     /// The sockets that were handed over (`LISTEN_FDS`) cannot be used. Exit code 1.
@@ -33,6 +37,8 @@ impl Error {
         match self {
             Self::Config(_) => 2,
             Self::Bind(error) if error.is_usage() => 2,
+            #[cfg(feature = "tls")]
+            Self::Tls(_) => 1,
             Self::Bind(_) | Self::Signals(_) | Self::Inherited(_) | Self::Runtime(_) | Self::Accept(_) => 1,
             Self::Forced(_) => 3,
         }
@@ -44,6 +50,8 @@ impl fmt::Display for Error {
         match self {
             Self::Config(error) => error.fmt(f),
             Self::Bind(error) => error.fmt(f),
+            #[cfg(feature = "tls")]
+            Self::Tls(error) => error.fmt(f),
             Self::Signals(_) => f.write_str("the signal handlers could not be installed"),
             Self::Inherited(_) => f.write_str("the sockets that were handed over cannot be used"),
             Self::Runtime(_) => f.write_str("the runtime could not be built"),
@@ -70,6 +78,8 @@ impl StdError for Error {
         match self {
             Self::Signals(error) | Self::Inherited(error) | Self::Runtime(error) | Self::Accept(error) => Some(error),
             Self::Bind(error) => error.source(),
+            #[cfg(feature = "tls")]
+            Self::Tls(error) => error.source(),
             Self::Config(_) | Self::Forced(_) => None,
         }
     }

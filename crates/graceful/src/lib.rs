@@ -49,6 +49,8 @@
 //! # Crate features
 //!
 //! - `clap`: [`Args`](crate::Args), the command line of a server.
+//! - `tls`: HTTPS, with [`Config::tls_cert`] and [`Config::tls_key`] or `Server::tls`. Off by
+//!   default: it needs a C compiler, and where a proxy does it, it is not needed.
 //! - `ws`: [`handler::ws`], WebSockets that end with the server.
 #![forbid(unsafe_code)]
 
@@ -66,6 +68,7 @@ mod server;
 mod server_log;
 mod stack;
 mod systemd;
+mod tls;
 
 use axum::Router;
 

@@ -5,6 +5,8 @@ mod drain;
 use std::{fmt, net::SocketAddr, sync::Arc, time::Duration};
 
 use axum::Router;
+#[cfg(feature = "tls")]
+use graceful_connection::tls::TlsSettings;
 use graceful_connection::{HttpService, Registry, Settings};
 use graceful_listener::{AnyListener, IpPrefix, Listener, PerIpLimit, Proxied, ResetSwitch, Several, TcpListener};
 use graceful_shutdown::{HookContext, Phase, Shutdown, Signals};
@@ -18,6 +20,7 @@ use crate::{
     server_log::ServerLog,
     stack::{WithPeer, stack},
     systemd,
+    tls::Tls,
 };
 
 /// A production server around a router.
@@ -45,12 +48,20 @@ pub struct Server {
     router: Router,
     config: Config,
     shutdown: Shutdown,
+    #[cfg(feature = "tls")]
+    tls: Option<TlsSettings>,
 }
 
 impl Server {
     /// A server with the default [`Config`].
     pub fn new(router: Router) -> Self {
-        Self { router, config: Config::default(), shutdown: Shutdown::new() }
+        Self {
+            router,
+            config: Config::default(),
+            shutdown: Shutdown::new(),
+            #[cfg(feature = "tls")]
+            tls: None,
+        }
     }
 
     /// Replaces the configuration.
@@ -62,6 +73,14 @@ impl Server {
     /// Where to listen: see [`Config::listen`].
     pub fn listen(mut self, address: impl Into<String>) -> Self {
         self.config.listen = address.into();
+        self
+    }
+
+    /// Serves HTTPS with more than [`Config::tls_cert`] can say: several certificates, client certificates. It stands in
+    /// the place of that; the handshake timeout is still [`Config::tls_handshake_timeout`].
+    #[cfg(feature = "tls")]
+    pub fn tls(mut self, settings: TlsSettings) -> Self {
+        self.tls = Some(settings);
         self
     }
 
@@ -81,22 +100,26 @@ impl Server {
         self
     }
 
-    /// Installs the signal handlers and binds both ports. Nothing is accepted yet, but clients can connect: they wait in
+    /// Reads the certificates, installs the signal handlers and binds both ports. Nothing is accepted yet, but clients can connect: they wait in
     /// the kernel.
     ///
     /// # Errors
     ///
-    /// [`Error::Config`], [`Error::Signals`], [`Error::Bind`].
+    /// [`Error::Config`], [`Error::Tls`](crate::Error), [`Error::Signals`], [`Error::Bind`].
     pub async fn bind(self) -> Result<BoundServer, Error> {
-        let Self { router, config, shutdown } = self;
-        config.check()?;
-        let signals = Signals::install().map_err(Error::Signals)?;
+        self.config.check()?;
+        #[cfg(feature = "tls")]
+        let tls = Tls::load(&self.config, self.tls)?;
+        #[cfg(not(feature = "tls"))]
+        let tls = Tls::default();
+        let Self { router, config, shutdown, .. } = self;
+        let signals = tls.reload_on(Signals::install().map_err(Error::Signals)?);
         let public = public::bind(&config).await?;
         let internal = match &config.debug_listen {
             Some(address) => Some(TcpListener::bind(address).await?),
             None => None,
         };
-        Ok(BoundServer { router, config, shutdown, signals, public, internal })
+        Ok(BoundServer { router, config, shutdown, tls, signals, public, internal })
     }
 
     /// Binds, serves until a signal or [`Shutdown::trigger`], drains, and says how that went.
@@ -111,7 +134,13 @@ impl Server {
 
 impl fmt::Debug for Server {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { router: _, config, shutdown } = self;
+        let Self {
+            router: _,
+            config,
+            shutdown,
+            #[cfg(feature = "tls")]
+                tls: _,
+        } = self;
         f.debug_struct("Server").field("config", config).field("shutdown", shutdown).finish_non_exhaustive()
     }
 }
@@ -122,6 +151,7 @@ pub struct BoundServer {
     router: Router,
     config: Config,
     shutdown: Shutdown,
+    tls: Tls,
     signals: Signals,
     public: Several<AnyListener>,
     internal: Option<TcpListener>,
@@ -154,7 +184,7 @@ impl BoundServer {
     ///
     /// [`Error::Forced`] if something had to be closed by force.
     pub async fn run(self) -> Result<Report, Error> {
-        let Self { router, config, shutdown, mut signals, public, internal } = self;
+        let Self { router, config, shutdown, tls, mut signals, public, internal } = self;
         let addresses: Vec<_> = public
             .iter()
             .filter_map(|listener| listener.local_addr().ok())
@@ -177,6 +207,8 @@ impl BoundServer {
             log: log.clone(),
             per_ip: PerIpLimit::new(config.max_connections_per_ip),
             reset: ResetSwitch::new(),
+            #[cfg(feature = "tls")]
+            tls: tls.clone(),
         };
         let served = async {
             let reset = serve.reset.clone();
@@ -191,6 +223,7 @@ impl BoundServer {
             report = served => report,
             never = internal => match never {},
             never = log.tell_noise() => match never {},
+            never = tls.watch(&log) => match never {},
             never = systemd::watchdog() => match never {},
             never = signals.watch(&shutdown) => match never {},
         };
@@ -205,7 +238,7 @@ impl BoundServer {
 
 impl fmt::Debug for BoundServer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { router: _, config, shutdown, signals: _, public, internal } = self;
+        let Self { router: _, config, shutdown, tls: _, signals: _, public, internal } = self;
         f.debug_struct("BoundServer")
             .field("config", config)
             .field("shutdown", shutdown)
@@ -258,6 +291,8 @@ async fn serve_internal(listener: Option<TcpListener>, shutdown: &Shutdown) -> s
             log: ServerLog::default(),
             per_ip: PerIpLimit::new(None),
             reset: ResetSwitch::new(),
+            #[cfg(feature = "tls")]
+            tls: Tls::default(),
         };
         accept(Proxied::new(listener, []), serve, std::future::pending()).await;
     }

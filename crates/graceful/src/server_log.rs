@@ -2,6 +2,8 @@
 
 mod noise;
 
+#[cfg(feature = "tls")]
+use std::{error::Error, time::SystemTime};
 use std::{
     io,
     net::IpAddr,
@@ -9,6 +11,8 @@ use std::{
     time::Duration,
 };
 
+#[cfg(feature = "tls")]
+use graceful_connection::tls::{HandshakeError, TlsError};
 use graceful_connection::{CloseReason, Ended};
 use graceful_listener::{Burst, Peer};
 use tokio::{sync::Notify, time::sleep};
@@ -73,6 +77,40 @@ impl ServerLog {
     /// A trusted proxy did not say who its client is.
     pub(crate) fn proxy(&self, peer: Peer, error: &str) {
         tracing::warn!(target: TARGET, kind = "proxy_protocol", %peer, source = "http", error, "no PROXY header");
+    }
+
+    /// There is no TLS connection with a client.
+    #[cfg(feature = "tls")]
+    pub(crate) fn handshake(&self, peer: Peer, failed: &HandshakeError) {
+        let kind = failed.kind();
+        let error = failed.source().map(tracing::field::display);
+        if failed.is_noise() {
+            self.noise(kind, peer.ip());
+            tracing::debug!(target: TARGET, kind, %peer, source = "http", noise = true, error, "{failed}");
+        } else if matches!(failed, HandshakeError::Shutdown) {
+            tracing::trace!(target: TARGET, kind, %peer, source = "http", "{failed}");
+        } else {
+            tracing::info!(target: TARGET, kind, %peer, source = "http", error, "{failed}");
+        }
+    }
+
+    /// These are the certificates from now on.
+    #[cfg(feature = "tls")]
+    #[expect(clippy::unused_self, reason = "a line of this log like the others")]
+    pub(crate) fn certificates(&self, expires: SystemTime) {
+        let expires = humantime::format_rfc3339_seconds(expires);
+        tracing::info!(target: TARGET, kind = "certificates", source = "http", %expires, "certificates loaded");
+    }
+
+    /// The files have changed, and are no good.
+    #[cfg(feature = "tls")]
+    #[expect(clippy::unused_self, reason = "a line of this log like the others")]
+    pub(crate) fn bad_certificates(&self, error: &TlsError) {
+        let cause = error.source().map(tracing::field::display);
+        tracing::error!(
+            target: TARGET, kind = "certificates", source = "http", %error, cause,
+            "certificates not loaded: those from before are still served"
+        );
     }
 
     fn noise(&self, kind: &'static str, address: Option<IpAddr>) {

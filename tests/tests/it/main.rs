@@ -18,6 +18,7 @@ mod production;
 mod public;
 mod request_ids;
 mod systemd;
+mod tls;
 mod websocket;
 
 use tests::Program;

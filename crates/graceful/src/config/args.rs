@@ -1,4 +1,4 @@
-use std::time::Duration;
+use std::{path::PathBuf, time::Duration};
 
 use super::{
     Config, LogFormat, Preset, RequestIdFormat,
@@ -48,6 +48,18 @@ pub struct Args {
     /// Limits for a kind of service [default: json-api]
     #[arg(long, env = "GRACEFUL_PRESET", value_enum)]
     pub preset: Option<Preset>,
+
+    /// Certificate chain of the public port, a PEM file: it speaks HTTPS then
+    #[arg(long, env = "GRACEFUL_TLS_CERT", value_name = "FILE")]
+    pub tls_cert: Option<PathBuf>,
+
+    /// Private key of that certificate, a PEM file
+    #[arg(long, env = "GRACEFUL_TLS_KEY", value_name = "FILE")]
+    pub tls_key: Option<PathBuf>,
+
+    /// For a TLS handshake [default: 5s]
+    #[arg(long, env = "GRACEFUL_TLS_HANDSHAKE_TIMEOUT", value_name = "TIME", allow_hyphen_values = true)]
+    pub tls_handshake_timeout: Option<OrOff<Duration>>,
 
     /// For a whole request head; then 408 [default: 5s]
     #[arg(long, env = "GRACEFUL_READ_HEADER_TIMEOUT", value_name = "TIME", allow_hyphen_values = true)]
@@ -167,6 +179,9 @@ impl Args {
             debug_listen,
             proxy_protocol,
             preset,
+            tls_cert,
+            tls_key,
+            tls_handshake_timeout,
             read_header_timeout,
             read_timeout,
             write_timeout,
@@ -195,6 +210,9 @@ impl Args {
         set(&mut config.listen, listen);
         set(&mut config.debug_listen, debug_listen.map(|or_off| or_off.0));
         set(&mut config.proxy_protocol, proxy_protocol);
+        set(&mut config.tls_cert, tls_cert.map(Some));
+        set(&mut config.tls_key, tls_key.map(Some));
+        set(&mut config.tls_handshake_timeout, tls_handshake_timeout.map(|or_off| or_off.0));
         set(&mut config.read_header_timeout, read_header_timeout.map(|or_off| or_off.0));
         set(&mut config.read_timeout, read_timeout.map(|or_off| or_off.0));
         set(&mut config.write_timeout, write_timeout.map(|or_off| or_off.0));
@@ -258,9 +276,14 @@ mod tests {
 
     #[test]
     fn off_is_off() {
-        for flag in
-            ["--read-header-timeout", "--read-timeout", "--write-timeout", "--idle-timeout", "--handler-timeout"]
-        {
+        for flag in [
+            "--tls-handshake-timeout",
+            "--read-header-timeout",
+            "--read-timeout",
+            "--write-timeout",
+            "--idle-timeout",
+            "--handler-timeout",
+        ] {
             for value in ["off", "0s"] {
                 assert!(parse(&[flag, value]).is_ok(), "{flag} {value}");
             }
