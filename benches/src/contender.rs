@@ -54,7 +54,11 @@ impl Contender {
         }
     }
 
-    /// Sends log lines to standard output, the way this one does it. To be called once in a process.
+    /// Sends log lines to standard output, the way this one does it.
+    ///
+    /// # Panics
+    ///
+    /// If it is called twice in a process.
     pub fn init_logging(self) {
         match self {
             Self::Hyper | Self::Axum => {}

@@ -1,4 +1,5 @@
-//! Id, span and line together, which is what a request's line in the log costs.
+//! Id, span and line together, which is what a request's line in the log costs: through `graceful-json-log`, and through
+//! the JSON of tracing-subscriber.
 
 use benches::{access_line, request_span};
 use divan::Bencher;
@@ -16,8 +17,18 @@ use crate::{
 };
 
 #[divan::bench]
+fn graceful_json_log(bencher: Bencher<'_, '_>) {
+    let _guard = logging::json_log();
+    graceful(bencher);
+}
+
+#[divan::bench]
 fn graceful_json(bencher: Bencher<'_, '_>) {
     let _guard = logging::json();
+    graceful(bencher);
+}
+
+fn graceful(bencher: Bencher<'_, '_>) {
     let service = ServiceBuilder::new()
         .layer(RequestLoggerLayer::new())
         .layer(AccessLogLayer::new().capture_span(false))

@@ -1,13 +1,15 @@
 //! Who listens to what is logged. Each is the default of this thread while its guard lives.
 
-use std::io;
+use std::{io, sync::LazyLock};
 
+use graceful_json_log::{JsonLayer, LiveFilter, LogConfig, LogWriter, Output};
 use tracing::{
     Dispatch, Event, Metadata, Subscriber,
     dispatcher::{DefaultGuard, set_default},
     span,
     subscriber::NoSubscriber,
 };
+use tracing_subscriber::layer::SubscriberExt;
 
 /// Nobody.
 pub(crate) fn off() {
@@ -30,6 +32,17 @@ pub(crate) fn json() -> DefaultGuard {
         .with_max_level(tracing::Level::INFO)
         .with_writer(io::sink);
     set_default(&Dispatch::new(subscriber.finish()))
+}
+
+/// `graceful-json-log` with its thread, to nowhere.
+pub(crate) fn json_log() -> DefaultGuard {
+    static WRITER: LazyLock<LogWriter> = LazyLock::new(|| {
+        // Room for all lines of a bench: a dropped one would cost nothing.
+        let config = LogConfig::new().capacity(256 << 20).output(Output::Writer(Box::new(io::sink())));
+        config.open().expect("a thread starts")
+    });
+    let filter = LiveFilter::new("info").expect("a level");
+    set_default(&Dispatch::new(tracing_subscriber::registry().with(filter).with(JsonLayer::new(WRITER.clone()))))
 }
 
 struct Noop;

@@ -1,7 +1,6 @@
 //! What an entry costs: `cargo bench -p graceful-tasks`.
 //!
-//! One round of `request` is what a request pays inside a connection: made, polled once, gone. On a two-core virtual
-//! machine with a clock of 26 ns a read: see the numbers beside each.
+//! The tests' tokio has a clock that can be paused, and is slower by that: the crate docs have the numbers without.
 
 use std::{
     future::{pending, ready},

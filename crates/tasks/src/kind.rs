@@ -186,10 +186,8 @@ pub(crate) fn idle_at_some_moment(tally: impl Fn() -> (usize, u64)) -> bool {
 pub(crate) async fn wait(kind: &KindShared, is_idle: impl Fn() -> bool) {
     let _waiting = Waiting::new(kind);
     loop {
+        // Made before the look: from then on it hears of every shard that becomes empty, polled or not.
         let notified = kind.idle.notified();
-        tokio::pin!(notified);
-        // Registered before the look, so that the end of the last one between the two is not missed.
-        notified.as_mut().enable();
         if is_idle() {
             return;
         }

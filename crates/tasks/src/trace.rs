@@ -296,6 +296,20 @@ mod tests {
     }
 
     #[test]
+    #[cfg_attr(miri, ignore = "its unwinder knows no stack pointers")]
+    fn a_stack_ends_at_the_poll() {
+        #[inline(never)]
+        fn deep(depth: u32, waker: &Waker) -> usize {
+            match depth {
+                0 => poll(1, waker, |cx| drop(cx.waker().clone())).1.stacks[0].addresses.len(),
+                _ => std::hint::black_box(deep(depth - 1, waker)),
+            }
+        }
+        let (_, waker) = counted();
+        assert_eq!(deep(0, &waker), deep(40, &waker), "what is above costs nothing");
+    }
+
+    #[test]
     fn a_future_that_wakes_itself_is_woken() {
         let (count, waker) = counted();
         let mut yields = pin!(std::future::poll_fn(|cx| {

@@ -26,7 +26,7 @@ async fn a_blocked_worker_is_named_and_not_waited_for() {
     let (end, begun) = block(&registry, "stuck");
     begun.await.unwrap();
     let waits = registry.kind::<&str>("request").spawn("waits", tokio::time::sleep(Duration::from_secs(3600)));
-    while registry.snapshot().entries.iter().any(|live| matches!(live.state, State::New)) {
+    while !registry.snapshot().entries.iter().any(|live| matches!(live.state, State::Waiting { .. })) {
         tokio::task::yield_now().await;
     }
     let dump = registry.dump().await;
@@ -37,6 +37,22 @@ async fn a_blocked_worker_is_named_and_not_waited_for() {
     assert_eq!(by_label("waits").state.word(), "sleep", "the others answer: {dump:#}");
     end.send(()).unwrap();
     waits.abort();
+}
+
+#[test]
+fn what_is_stuck_costs_a_dump_no_time() {
+    let registry = Registry::new();
+    let served = Builder::new_multi_thread().worker_threads(1).build().unwrap();
+    let (end, begun) = served.block_on(async { block(&registry, "stuck") });
+    begun.blocking_recv().unwrap();
+    let own = Builder::new_current_thread().enable_all().start_paused(true).build().unwrap();
+    own.block_on(async {
+        let begin = Instant::now();
+        let dump = registry.dump().await;
+        assert!(matches!(dump.entries[0].state, State::Running { .. }), "{dump:#}");
+        assert_eq!(begin.elapsed(), Duration::ZERO, "it is not asked");
+    });
+    end.send(()).unwrap();
 }
 
 #[test]
