@@ -26,7 +26,8 @@ pub struct ResponseBody<B, ReqBody> {
 #[derive(Debug)]
 enum Kind<B, ReqBody> {
     Whole(#[pin] AnswerBody<Guarded<B>>),
-    Draining(#[pin] Drain<ReqBody>),
+    /// Boxed: it is rare and ten times the size of the other, which every response would carry.
+    Draining(Pin<Box<Drain<ReqBody>>>),
 }
 
 impl<B, ReqBody> ResponseBody<B, ReqBody> {
@@ -38,8 +39,8 @@ impl<B, ReqBody> ResponseBody<B, ReqBody> {
         Self { kind: Kind::Whole(AnswerBody::answer(text)) }
     }
 
-    pub(crate) const fn draining(text: Bytes, request: ReqBody, max_bytes: u64, max_time: Duration) -> Self {
-        Self { kind: Kind::Draining(Drain::new(text, request, max_bytes, max_time)) }
+    pub(crate) fn draining(text: Bytes, request: ReqBody, max_bytes: u64, max_time: Duration) -> Self {
+        Self { kind: Kind::Draining(Box::pin(Drain::new(text, request, max_bytes, max_time))) }
     }
 }
 
@@ -60,7 +61,7 @@ where
     fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, B::Error>>> {
         match self.project().kind.project() {
             KindProj::Whole(body) => body.poll_frame(cx),
-            KindProj::Draining(drain) => drain.poll_frame(cx).map(|frame| frame.map(Ok)),
+            KindProj::Draining(drain) => drain.as_mut().poll_frame(cx).map(|frame| frame.map(Ok)),
         }
     }
 

@@ -1,5 +1,7 @@
 //! What hyper does not tell of the bytes that come in: read along, never changed.
 
+use memchr::memchr;
+
 /// Reads along with an HTTP/1 head, for two things that hyper's request no longer shows: whether it had a
 /// `Content-Length` *and* a `Transfer-Encoding` (hyper drops the first, but RFC 9112, 6.1, asks to close the connection
 /// after such a request), and whether the request line has ended.
@@ -50,7 +52,7 @@ impl HeadScan {
         loop {
             match self.at {
                 At::Done => return self.transfer_encoding && self.content_length,
-                At::Elsewhere => match bytes.iter().position(|byte| *byte == b'\n') {
+                At::Elsewhere => match memchr(b'\n', bytes) {
                     None => return false,
                     Some(end) => {
                         self.line_ended = true;

@@ -13,6 +13,7 @@ use serde::{Deserialize, Serialize};
 #[cfg(feature = "clap")]
 pub use self::args::Args;
 pub use self::preset::Preset;
+pub use self::setting::OrOff;
 use self::setting::{or_off, plain};
 
 /// Everything that a [`Server`](crate::Server) can be told.

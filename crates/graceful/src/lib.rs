@@ -17,7 +17,7 @@
 //!
 //! - [`serve`]: that call.
 //! - [`Server`]: the builder below it, with [`Config`], shutdown hooks, and the [`Report`] at the end.
-//! - [`Args`](crate::Args) (feature `clap`): the same configuration as flags and environment variables.
+//! - `Args` (feature `clap`): the same configuration as flags and environment variables.
 //! - [`main`]: a `main` whose exit code tells how it ended, and that ends even with a blocked thread.
 //! - The layers, each usable alone: [`request_logger`], [`access_log`], [`recovery`], [`concurrency_limit`],
 //!   [`timeout`]; and below them [`connection`], [`listener`], [`shutdown`].
@@ -48,10 +48,10 @@
 //!
 //! # Crate features
 //!
-//! - `clap`: [`Args`](crate::Args), the command line of a server.
+//! - `clap`: `Args`, the command line of a server.
 //! - `tls`: HTTPS, with [`Config::tls_cert`] and [`Config::tls_key`] or `Server::tls`. Off by
 //!   default: it needs a C compiler, and where a proxy does it, it is not needed.
-//! - `ws`: [`handler::ws`], WebSockets that end with the server.
+//! - `ws`: `handler::ws`, WebSockets that end with the server.
 #![forbid(unsafe_code)]
 
 mod accept;
@@ -98,7 +98,7 @@ pub use graceful_timeout as timeout;
 pub use self::axum_listener::{AxumListener, FromAxum, PeerInfo};
 #[cfg(feature = "clap")]
 pub use self::config::Args;
-pub use self::config::{Config, ConfigError, LogFormat, Preset, RequestIdFormat};
+pub use self::config::{Config, ConfigError, LogFormat, OrOff, Preset, RequestIdFormat};
 pub use self::error::Error;
 #[doc(inline)]
 pub use self::handler::ShutdownSignal;

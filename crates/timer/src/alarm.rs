@@ -3,7 +3,6 @@ use std::{
     task::{Context, Poll},
 };
 
-use pin_project::pin_project;
 use tokio::time::{Instant, Sleep, sleep_until};
 
 use crate::lend;
@@ -12,11 +11,10 @@ use crate::lend;
 ///
 /// Make it for nothing, and poll it only after the work has been polled and was not ready: a handler that answers on
 /// its first poll then costs no timer at all.
-#[pin_project]
 #[derive(Debug, Default)]
 pub struct Alarm {
-    #[pin]
-    own: Option<Sleep>,
+    /// Boxed: an alarm is a part of futures and bodies that are moved about, and a `Sleep` is 14 words that it rarely needs.
+    own: Option<Pin<Box<Sleep>>>,
 }
 
 impl Alarm {
@@ -29,22 +27,21 @@ impl Alarm {
     /// Ready once `at` has come; otherwise the task is woken then.
     ///
     /// `at` may differ from call to call; the last one counts.
-    pub fn poll_until(self: Pin<&mut Self>, cx: &mut Context<'_>, at: Instant) -> Poll<()> {
+    pub fn poll_until(mut self: Pin<&mut Self>, cx: &mut Context<'_>, at: Instant) -> Poll<()> {
         if Instant::now() >= at {
             return Poll::Ready(());
         }
         if lend::borrow(cx, at) {
             return Poll::Pending;
         }
-        let mut own = self.project().own;
-        match own.as_mut().as_pin_mut() {
-            Some(sleep) if sleep.deadline() == at => {}
-            Some(sleep) => sleep.reset(at),
-            None => own.set(Some(sleep_until(at))),
-        }
-        match own.as_pin_mut() {
-            Some(sleep) => sleep.poll(cx),
-            None => Poll::Pending,
+        match &mut self.own {
+            Some(sleep) => {
+                if sleep.deadline() != at {
+                    sleep.as_mut().reset(at);
+                }
+                sleep.as_mut().poll(cx)
+            }
+            own @ None => own.insert(Box::pin(sleep_until(at))).as_mut().poll(cx),
         }
     }
 }

@@ -32,7 +32,7 @@ use super::{
 #[expect(clippy::doc_markdown, reason = "these lines are read in a terminal, where backticks are noise")]
 #[non_exhaustive]
 pub struct Args {
-    /// Where to listen: 127.0.0.1:8080, [::1]:8080, localhost:8080, :8080 for every address, unix:/run/app.sock; several
+    /// Where to listen: 127.0.0.1:8080, localhost:8080, :8080 for every address, unix:/run/app.sock; several
     /// separated by commas [default: 127.0.0.1:8080]
     #[arg(long, env = "GRACEFUL_LISTEN", value_name = "ADDRESS")]
     pub listen: Option<String>,

@@ -168,6 +168,7 @@ impl<'de> Deserialize<'de> for Text {
 }
 
 /// Reads a duration for which `off` and `0s` mean the same: none.
+#[cfg(feature = "clap")]
 pub(crate) fn duration_or_zero(text: &str) -> Result<Duration, String> {
     match text.trim() {
         "off" | "0" => Ok(Duration::ZERO),
