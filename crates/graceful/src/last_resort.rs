@@ -14,7 +14,7 @@ use tokio::{
     time::{Instant, sleep, sleep_until},
 };
 
-use crate::server::late;
+use crate::server::{late, tell_late};
 
 /// How long after the deadline, or after force, a runtime that works has come to its end by itself.
 const PATIENCE: Duration = Duration::from_secs(1);
@@ -82,9 +82,8 @@ async fn overdue(drain: Option<&Drain>) {
 
 fn end(drain: &Drain) {
     let why = if drain.shutdown.is_forced() { Why::Forced } else { Why::Deadline };
-    for late in drain.registry.list().into_iter().flat_map(|open| late(open, &why)) {
-        tracing::warn!(%late, "left behind");
-    }
+    let late: Vec<_> = drain.registry.list().into_iter().flat_map(|open| late(open, &why)).collect();
+    tell_late(&late, "left behind");
     tracing::error!(
         "server stopped by force: every worker thread is blocked, so that the runtime could not end itself"
     );

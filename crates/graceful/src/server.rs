@@ -12,7 +12,7 @@ use graceful_listener::{AnyListener, IpPrefix, Listener, PerIpLimit, Proxied, Re
 use graceful_shutdown::{HookContext, Phase, Shutdown, Signals};
 
 use self::drain::Order;
-pub(crate) use self::drain::late;
+pub(crate) use self::drain::{late, tell_late};
 use crate::{
     Config, Error, Report,
     accept::{Serve, accept},

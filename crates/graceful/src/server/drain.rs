@@ -60,9 +60,7 @@ async fn connections(shutdown: &Shutdown, registry: &Registry, reset: &ResetSwit
     if let Some(why) = why {
         // Listed before they are cut: afterwards nobody knows what they were doing.
         step.late = registry.list().into_iter().flat_map(|open| late(open, &why)).collect();
-        for late in &step.late {
-            tracing::warn!(%late, "closed by force");
-        }
+        tell_late(&step.late, "closed by force");
         // What they have not taken by now, the kernel shall not keep for them.
         reset.on();
         registry.force();
@@ -71,6 +69,17 @@ async fn connections(shutdown: &Shutdown, registry: &Registry, reset: &ResetSwit
     step.took = order.at.elapsed();
     step.finished = open.saturating_sub(step.late.len());
     step
+}
+
+/// A line for each, up to a number: ten thousand stuck connections are one problem, not ten thousand.
+pub(crate) fn tell_late(late: &[Late], what: &'static str) {
+    const MOST: usize = 20;
+    for late in late.iter().take(MOST) {
+        tracing::warn!(%late, "{what}");
+    }
+    if late.len() > MOST {
+        tracing::warn!(count = late.len() - MOST, "{what}: and more");
+    }
 }
 
 /// An entry for each request in flight; one for a connection without any.
