@@ -11,6 +11,7 @@ mod http2;
 mod internal_port;
 mod layers_on_axum;
 mod layers_on_hyper;
+mod limits;
 mod overload;
 mod panics;
 mod playground;

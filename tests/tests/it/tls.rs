@@ -30,14 +30,14 @@ use tokio_rustls::{
 use crate::{PLAYGROUND, PRODUCTION, production};
 
 /// A certificate that vouches for itself, in two files of a folder of its own.
-struct Files {
+pub(crate) struct Files {
     folder: PathBuf,
     chain: String,
     key: String,
 }
 
 impl Files {
-    fn new() -> Self {
+    pub(crate) fn new() -> Self {
         static COUNT: AtomicU32 = AtomicU32::new(0);
         let folder = format!("graceful-https-{}-{}", std::process::id(), COUNT.fetch_add(1, Relaxed));
         let folder = std::env::temp_dir().join(folder);
@@ -47,7 +47,7 @@ impl Files {
     }
 
     /// Writes a new certificate, and gives it for a client to trust.
-    fn write(&self, common_name: &str) -> CertificateDer<'static> {
+    pub(crate) fn write(&self, common_name: &str) -> CertificateDer<'static> {
         let mut params = CertificateParams::new(["localhost".to_owned()]).expect("a name");
         params.distinguished_name.push(DnType::CommonName, common_name);
         let key = KeyPair::generate().expect("a key");
@@ -57,7 +57,7 @@ impl Files {
         certificate.der().clone()
     }
 
-    fn args(&self) -> [&str; 4] {
+    pub(crate) fn args(&self) -> [&str; 4] {
         ["--tls-cert", &self.chain, "--tls-key", &self.key]
     }
 }
@@ -68,7 +68,10 @@ impl Drop for Files {
     }
 }
 
-async fn connect(address: SocketAddr, trusted: &CertificateDer<'static>) -> io::Result<TlsStream<TcpStream>> {
+pub(crate) async fn connect(
+    address: SocketAddr,
+    trusted: &CertificateDer<'static>,
+) -> io::Result<TlsStream<TcpStream>> {
     let mut roots = RootCertStore::empty();
     roots.add(trusted.clone()).expect("a root");
     let config = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
