@@ -72,6 +72,10 @@ pub(crate) async fn connect(
     address: SocketAddr,
     trusted: &CertificateDer<'static>,
 ) -> io::Result<TlsStream<TcpStream>> {
+    shake_hands(within("a connection", TcpStream::connect(address)).await?, trusted).await
+}
+
+async fn shake_hands(socket: TcpStream, trusted: &CertificateDer<'static>) -> io::Result<TlsStream<TcpStream>> {
     let mut roots = RootCertStore::empty();
     roots.add(trusted.clone()).expect("a root");
     let config = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
@@ -79,7 +83,6 @@ pub(crate) async fn connect(
         .expect("versions")
         .with_root_certificates(roots)
         .with_no_client_auth();
-    let socket = within("a connection", TcpStream::connect(address)).await?;
     let name = ServerName::try_from("localhost").expect("a name");
     within("a handshake", TlsConnector::from(Arc::new(config)).connect(name, socket)).await
 }
@@ -204,4 +207,19 @@ async fn one_file_without_the_other_is_2() {
         assert_eq!(ended.stderr.lines().count(), 1, "{}", ended.stderr);
         assert!(ended.stderr.contains(missing), "{}", ended.stderr);
     }
+}
+
+#[tokio::test]
+async fn a_proxy_names_the_client_in_front_of_the_handshake() {
+    let files = Files::new();
+    let trusted = files.write("behind a proxy");
+    let args = [&files.args()[..], &["--proxy-protocol", "127.0.0.1"]].concat();
+    let program = production(&args).await;
+    let mut socket = TcpStream::connect(program.address()).await.expect("it listens");
+    socket.write_all(b"PROXY TCP4 192.0.2.9 198.51.100.1 5000 443\r\n").await.expect("the server reads");
+    let io = shake_hands(socket, &trusted).await.expect("a handshake behind the header");
+    assert!(get(io, "/healthz").await.starts_with("HTTP/1.1 200 "));
+    let record = program.log().access("/healthz", 1).await.swap_remove(0);
+    assert_eq!(record["peer"], "192.0.2.9:5000");
+    assert_eq!(program.terminate().await.code, Some(0));
 }

@@ -89,3 +89,28 @@ async fn a_hundred_at_once_count_back_to_zero() {
     let done = registry.closed_by_reason().find(|(reason, _)| *reason == CloseReason::Done);
     assert_eq!((registry.opened(), done), (100, Some((CloseReason::Done, 100))));
 }
+
+#[tokio::test(start_paused = true)]
+async fn http2_is_active_while_it_has_a_stream() {
+    let (client, seen) = observed();
+    let Client { io, server, registry, .. } = client;
+    let (send, connection) = h2::client::handshake(io).await.expect("h2");
+    let connection = tokio::spawn(connection);
+    for _ in 0..2 {
+        let mut send = send.clone().ready().await.expect("open");
+        let request = http::Request::get("http://x/slow").body(()).expect("a request");
+        let (response, _) = send.send_request(request, true).expect("open");
+        tokio::time::sleep(SECOND).await;
+        assert_eq!((registry.gauges().active, registry.gauges().requests), (1, 1));
+        response.await.expect("an answer");
+        tokio::time::sleep(SECOND).await;
+        assert_eq!((registry.gauges().idle, registry.gauges().requests), (1, 0));
+    }
+    drop(send);
+    connection.await.expect("no panic").expect("a clean end");
+    server.await.expect("no panic");
+    registry.closed().await;
+    let states = seen.lock().expect("no panic").join(", ");
+    assert_eq!(states, "new, idle, active, idle, active, idle, closed done");
+    assert_eq!(registry.gauges(), Gauges::default(), "every gauge is back at zero");
+}
