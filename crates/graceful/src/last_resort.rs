@@ -4,11 +4,12 @@
 //! fires any more and no signal is seen: a shutdown that lives in the runtime hangs with it. This thread has a small
 //! runtime of its own, which sees signals on behalf of the whole process, and the deadline.
 
-use std::{process, sync::LazyLock, thread, time::Duration};
+use std::{convert::Infallible, process, sync::LazyLock, thread, time::Duration};
 
 use graceful_connection::Registry;
 use graceful_shutdown::{Shutdown, Why};
 use tokio::{
+    runtime::Handle,
     signal::unix::{SignalKind, signal},
     sync::watch,
     time::{Instant, sleep, sleep_until},
@@ -30,6 +31,8 @@ struct Drain {
     deadline: Instant,
     shutdown: Shutdown,
     registry: Registry,
+    /// The runtime that drains.
+    runtime: Handle,
 }
 
 /// Says that a drain has begun; it is over when this is dropped.
@@ -39,7 +42,8 @@ pub(crate) struct Draining(());
 
 impl Draining {
     pub(crate) fn begin(deadline: Instant, shutdown: &Shutdown, registry: &Registry) -> Self {
-        let drain = Drain { deadline, shutdown: shutdown.clone(), registry: registry.clone() };
+        let (shutdown, registry) = (shutdown.clone(), registry.clone());
+        let drain = Drain { deadline, shutdown, registry, runtime: Handle::current() };
         DRAIN.send_replace(Some(drain));
         Self(())
     }
@@ -73,11 +77,29 @@ pub(crate) fn watch() {
 
 async fn overdue(drain: Option<&Drain>) {
     let Some(drain) = drain else { return std::future::pending().await };
+    let over = async {
+        tokio::select! {
+            () = sleep_until(drain.deadline) => {}
+            () = drain.shutdown.forced() => {}
+        }
+        sleep(PATIENCE).await;
+    };
     tokio::select! {
-        () = sleep_until(drain.deadline) => {}
-        () = drain.shutdown.forced() => {}
+        () = over => {}
+        never = poke(&drain.runtime) => match never {},
     }
-    sleep(PATIENCE).await;
+}
+
+/// Wakes an idle worker now and then.
+///
+/// One worker at a time waits for timers and sockets; if it then runs a handler that blocks, nobody takes its place until
+/// another worker has something to do. With one, a runtime that has a worker left serves its deadlines by itself.
+async fn poke(runtime: &Handle) -> Infallible {
+    loop {
+        sleep(Duration::from_millis(50)).await;
+        // Nobody waits for it: that it was run is all it is for.
+        drop(runtime.spawn(async {}));
+    }
 }
 
 fn end(drain: &Drain) {
@@ -87,6 +109,10 @@ fn end(drain: &Drain) {
     tracing::error!(
         "server stopped by force: every worker thread is blocked, so that the runtime could not end itself"
     );
+    #[expect(clippy::print_stderr, reason = "the last word of a program, for whoever started it")]
+    {
+        eprintln!("error: shutdown forced: every worker thread is blocked");
+    }
     let _ = graceful_recovery::flush(Duration::from_millis(100));
     crate::logging::flush(Duration::from_millis(500));
     process::exit(FORCED);
