@@ -23,8 +23,6 @@ pub enum Error {
     Inherited(io::Error),
     /// The runtime could not be built. Exit code 1.
     Runtime(io::Error),
-    /// The listener failed in a way that waiting does not mend. What was in flight was drained first. Exit code 1.
-    Accept(io::Error),
     /// The shutdown ran out of time, or was told to hurry by a second signal: something was closed by force. The report
     /// names it. Exit code 3.
     Forced(Box<Report>),
@@ -39,7 +37,7 @@ impl Error {
             Self::Bind(error) if error.is_usage() => 2,
             #[cfg(feature = "tls")]
             Self::Tls(_) => 1,
-            Self::Bind(_) | Self::Signals(_) | Self::Inherited(_) | Self::Runtime(_) | Self::Accept(_) => 1,
+            Self::Bind(_) | Self::Signals(_) | Self::Inherited(_) | Self::Runtime(_) => 1,
             Self::Forced(_) => 3,
         }
     }
@@ -55,7 +53,6 @@ impl fmt::Display for Error {
             Self::Signals(_) => f.write_str("the signal handlers could not be installed"),
             Self::Inherited(_) => f.write_str("the sockets that were handed over cannot be used"),
             Self::Runtime(_) => f.write_str("the runtime could not be built"),
-            Self::Accept(_) => f.write_str("the listener failed"),
             Self::Forced(report) => report.fmt(f),
         }
     }
@@ -76,7 +73,7 @@ impl fmt::Debug for Error {
 impl StdError for Error {
     fn source(&self) -> Option<&(dyn StdError + 'static)> {
         match self {
-            Self::Signals(error) | Self::Inherited(error) | Self::Runtime(error) | Self::Accept(error) => Some(error),
+            Self::Signals(error) | Self::Inherited(error) | Self::Runtime(error) => Some(error),
             Self::Bind(error) => error.source(),
             #[cfg(feature = "tls")]
             Self::Tls(error) => error.source(),

@@ -114,12 +114,13 @@ impl Server {
         let tls = Tls::default();
         let Self { router, config, shutdown, .. } = self;
         let signals = tls.reload_on(Signals::install().map_err(Error::Signals)?);
+        let proxies = public::proxies(&config)?;
         let public = public::bind(&config).await?;
         let internal = match &config.debug_listen {
             Some(address) => Some(TcpListener::bind(address).await?),
             None => None,
         };
-        Ok(BoundServer { router, config, shutdown, tls, signals, public, internal })
+        Ok(BoundServer { router, config, shutdown, tls, signals, public, proxies, internal })
     }
 
     /// Binds, serves until a signal or [`Shutdown::trigger`], drains, and says how that went.
@@ -154,6 +155,8 @@ pub struct BoundServer {
     tls: Tls,
     signals: Signals,
     public: Several<AnyListener>,
+    /// Who is trusted to say who the client is.
+    proxies: Vec<IpPrefix>,
     internal: Option<TcpListener>,
 }
 
@@ -184,7 +187,7 @@ impl BoundServer {
     ///
     /// [`Error::Forced`] if something had to be closed by force.
     pub async fn run(self) -> Result<Report, Error> {
-        let Self { router, config, shutdown, tls, mut signals, public, internal } = self;
+        let Self { router, config, shutdown, tls, mut signals, public, proxies, internal } = self;
         let addresses: Vec<_> = public
             .iter()
             .filter_map(|listener| listener.local_addr().ok())
@@ -196,7 +199,6 @@ impl BoundServer {
             "listening"
         );
         systemd::ready();
-        let proxies = public::proxies(&config)?;
         let registry = Registry::builder().context(shutdown.clone()).build();
         let _cut = ForceOnDrop(registry.clone());
         let log = ServerLog::default();
@@ -238,11 +240,12 @@ impl BoundServer {
 
 impl fmt::Debug for BoundServer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { router: _, config, shutdown, tls: _, signals: _, public, internal } = self;
+        let Self { router: _, config, shutdown, tls: _, signals: _, public, proxies, internal } = self;
         f.debug_struct("BoundServer")
             .field("config", config)
             .field("shutdown", shutdown)
             .field("public", public)
+            .field("proxies", proxies)
             .field("internal", internal)
             .finish_non_exhaustive()
     }

@@ -98,6 +98,7 @@ mod policy;
 mod prefix;
 mod proxy;
 mod rate;
+mod refuse;
 mod reset;
 mod several;
 mod tcp;

@@ -8,7 +8,7 @@ use std::{
 
 use tokio::sync::Notify;
 
-use crate::{Accepted, Guarded, ListenAddr, Listener};
+use crate::{Accepted, Guarded, ListenAddr, Listener, refuse::refuse};
 
 /// A connection that holds a place under a [`ConnectionLimit`].
 pub type LimitedIo<Io> = Guarded<Io, Place>;
@@ -99,16 +99,7 @@ impl<L: Listener> Listener for Limited<L> {
                 return Ok(accepted.map_io(|io| Guarded::new(io, place.opened())));
             }
             self.limit.shared.refused.fetch_add(1, Relaxed);
-            tracing::debug!(
-                target: "graceful::server",
-                kind = "connection_limit",
-                source = "http",
-                peer = %accepted.peer,
-                "connection refused"
-            );
-            drop(accepted);
-            // A flood of connections must not keep the rest of the task from running.
-            tokio::task::coop::consume_budget().await;
+            refuse(accepted, "connection_limit").await;
         }
     }
 

@@ -8,7 +8,7 @@ use std::{
     },
 };
 
-use crate::{Accepted, Guarded, IpPrefix, ListenAddr, Listener, Peer, key::AddressKey};
+use crate::{Accepted, Guarded, IpPrefix, ListenAddr, Listener, Peer, key::AddressKey, refuse::refuse};
 
 /// A connection that is counted for its address.
 pub type PerIpIo<Io> = Guarded<Io, PerIpPlace>;
@@ -72,16 +72,7 @@ impl<L: Listener> Listener for PerIp<L> {
             if let Some(place) = self.limit.admit(accepted.peer) {
                 return Ok(accepted.map_io(|io| Guarded::new(io, place)));
             }
-            tracing::debug!(
-                target: "graceful::server",
-                kind = "per_ip_limit",
-                source = "http",
-                peer = %accepted.peer,
-                "connection refused"
-            );
-            drop(accepted);
-            // A flood of connections must not keep the rest of the task from running.
-            tokio::task::coop::consume_budget().await;
+            refuse(accepted, "per_ip_limit").await;
         }
     }
 

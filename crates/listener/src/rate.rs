@@ -12,7 +12,7 @@ use std::{
 use tokio::time::Instant;
 
 use self::buckets::{Buckets, Rule, Taken};
-use crate::{Accepted, IpPrefix, ListenAddr, Listener, Peer, key::AddressKey};
+use crate::{Accepted, IpPrefix, ListenAddr, Listener, Peer, key::AddressKey, refuse::refuse};
 
 /// At most so many *new* connections a time from one address; one too many is closed at once and counted.
 ///
@@ -76,16 +76,7 @@ impl<L: Listener> Listener for Rate<L> {
             if self.rate.admit(accepted.peer) {
                 return Ok(accepted);
             }
-            tracing::debug!(
-                target: "graceful::server",
-                kind = "connection_rate",
-                source = "http",
-                peer = %accepted.peer,
-                "connection refused"
-            );
-            drop(accepted);
-            // A flood of connections must not keep the rest of the task from running.
-            tokio::task::coop::consume_budget().await;
+            refuse(accepted, "connection_rate").await;
         }
     }
 

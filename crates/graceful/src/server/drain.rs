@@ -35,7 +35,8 @@ impl Order {
     }
 }
 
-/// Lets the connections, which were told to drain, finish, then runs the hooks, all within the budget; what is late is closed by force.
+/// Lets the connections, which were told to drain, finish, then runs the hooks, all within the budget; what is late is
+/// closed by force.
 pub(super) async fn drain(shutdown: &Shutdown, registry: &Registry, reset: &ResetSwitch, order: &Order) -> Report {
     let mut report = Report::new(shutdown.cause().cloned());
     report.push(connections(shutdown, registry, reset, order).await);
