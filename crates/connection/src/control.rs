@@ -57,6 +57,11 @@ impl ConnectionControl {
         self.shared.want_close();
     }
 
+    /// Says which route the request took, as `/users/{id}`: for a shutdown that has to name it. The last call counts.
+    pub fn set_route(&self, route: impl Into<Arc<str>>) {
+        self.shared.requests.set_route(self.number, route.into());
+    }
+
     /// What the server lets its handlers look up: see [`RegistryBuilder::context`](crate::RegistryBuilder::context).
     #[must_use]
     pub fn context<T: Any>(&self) -> Option<&T> {

@@ -96,6 +96,8 @@ pub struct OpenRequest {
     pub method: Method,
     /// Where it goes, query and all: not for a log that others read.
     pub uri: Uri,
+    /// The route that it took, if [that was said](crate::ConnectionControl::set_route).
+    pub route: Option<Arc<str>>,
     /// How long it has been in flight.
     pub age: Duration,
 }
@@ -187,7 +189,10 @@ impl Registry {
                     .requests
                     .list()
                     .into_iter()
-                    .map(|Live { method, uri, since, .. }| OpenRequest { method, uri, age: now.duration_since(since) })
+                    .map(|Live { method, uri, route, since, .. }| {
+                        let age = now.duration_since(since);
+                        OpenRequest { method, uri, route, age }
+                    })
                     .collect(),
             })
             .collect();

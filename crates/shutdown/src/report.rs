@@ -25,7 +25,8 @@ use crate::Cause;
 ///         .with("method", "GET")
 ///         .with("route", "/slow")
 ///         .with("peer", "192.0.2.1:5000")
-///         .age(Duration::from_secs(25)),
+///         .age(Duration::from_secs(25))
+///         .place("sleep at shop::slow at src/shop.rs:7"),
 /// );
 /// report.push(step);
 /// report.append(shutdown.run_phases(Budget::new(Duration::from_secs(30))).await);
@@ -34,7 +35,8 @@ use crate::Cause;
 /// assert_eq!(
 ///     report.to_string(),
 ///     "shutdown (SIGTERM) forced in 20.0s: connections 20.0s, 63 finished, 1 late \
-///      [request method=GET route=/slow peer=192.0.2.1:5000 age=25.0s: at the deadline]"
+///      [request method=GET route=/slow peer=192.0.2.1:5000 age=25.0s \
+///      place='sleep at shop::slow at src/shop.rs:7': at the deadline]"
 /// );
 /// # }
 /// ```
@@ -71,6 +73,8 @@ pub struct Late {
     pub details: Vec<(&'static str, String)>,
     /// How old it was.
     pub age: Option<Duration>,
+    /// What it did, and where, as `sleep at shop::slow at src/shop.rs:7`; `None` if that is not known.
+    pub place: Option<String>,
     /// What ended it.
     pub why: Why,
 }
@@ -152,7 +156,7 @@ impl Step {
 impl Late {
     /// Someone who did not end by itself.
     pub fn new(what: impl Into<String>, why: Why) -> Self {
-        Self { what: what.into(), details: Vec::new(), age: None, why }
+        Self { what: what.into(), details: Vec::new(), age: None, place: None, why }
     }
 
     /// Adds what else is known of it.
@@ -166,6 +170,18 @@ impl Late {
     #[must_use]
     pub fn age(self, age: Duration) -> Self {
         Self { age: Some(age), ..self }
+    }
+
+    /// Says what it did, and where.
+    #[must_use]
+    pub fn place(self, place: impl Into<String>) -> Self {
+        Self { place: Some(place.into()), ..self }
+    }
+
+    /// What else is known of it: the first detail of this name.
+    #[must_use]
+    pub fn detail(&self, name: &str) -> Option<&str> {
+        self.details.iter().find(|detail| detail.0 == name).map(|detail| detail.1.as_str())
     }
 }
 
@@ -214,13 +230,16 @@ impl Display for Step {
 
 impl Display for Late {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { what, details, age, why } = self;
+        let Self { what, details, age, place, why } = self;
         f.write_str(&escaped(what))?;
         for (name, value) in details {
             write!(f, " {name}={}", escaped(value))?;
         }
         if let Some(age) = age {
             write!(f, " age={age:.1?}")?;
+        }
+        if let Some(place) = place {
+            write!(f, " place='{}'", escaped(place))?;
         }
         write!(f, ": {why}")
     }
@@ -296,6 +315,14 @@ mod tests {
         );
         let late: Vec<_> = report.late().map(|(step, late)| (&*step.name, &*late.what)).collect();
         assert_eq!(late, [("connections", "request"), ("workers", "queue"), ("workers", "mail")]);
+    }
+
+    #[test]
+    fn what_is_known_of_a_late_one_can_be_asked_for() {
+        let late = Late::new("request", Why::Deadline).with("route", "/users/{id}").place("sleep at main.rs:7");
+        assert_eq!(late.detail("route"), Some("/users/{id}"));
+        assert_eq!(late.detail("peer"), None);
+        assert_eq!(late.to_string(), "request route=/users/{id} place='sleep at main.rs:7': at the deadline");
     }
 
     #[test]

@@ -89,7 +89,7 @@ fn check_forced(ended: &Ended, path: &str, peer: &str, why: &str) {
     let (late, report) = (find("closed by force"), find("server stopped by force"));
     for text in [&late["late"], &report["report"]] {
         let text = text.as_str().expect("text");
-        for part in ["method=GET", &format!("path={path} "), &format!("peer={peer} "), why] {
+        for part in ["method=GET", &format!("path={path} "), &format!("route={path} "), &format!("peer={peer} "), why] {
             assert!(text.contains(part), "{part} is missing: {text}");
         }
         assert!(!text.contains("600000"), "without the query: {text}");

@@ -1,5 +1,5 @@
 use std::sync::{
-    Mutex, MutexGuard, PoisonError,
+    Arc, Mutex, MutexGuard, PoisonError,
     atomic::{
         AtomicU32, AtomicU64,
         Ordering::{AcqRel, Acquire, Relaxed},
@@ -31,6 +31,7 @@ pub(crate) struct Requests {
 pub(crate) struct Live {
     pub(crate) method: Method,
     pub(crate) uri: Uri,
+    pub(crate) route: Option<Arc<str>>,
     pub(crate) since: Instant,
     read: Override,
     write: Override,
@@ -60,7 +61,7 @@ impl Default for Requests {
 
 impl Live {
     pub(crate) const fn new(method: Method, uri: Uri, since: Instant) -> Self {
-        Self { method, uri, since, read: Override::None, write: Override::None }
+        Self { method, uri, route: None, since, read: Override::None, write: Override::None }
     }
 }
 
@@ -117,10 +118,16 @@ impl Requests {
 
     pub(crate) fn override_read(&self, number: u64, until: Option<Instant>) {
         self.change(number, |live| live.read = Override::Until(until));
+        self.overridden.set();
     }
 
     pub(crate) fn override_write(&self, number: u64, until: Option<Instant>) {
         self.change(number, |live| live.write = Override::Until(until));
+        self.overridden.set();
+    }
+
+    pub(crate) fn set_route(&self, number: u64, route: Arc<str>) {
+        self.change(number, |live| live.route = Some(route));
     }
 
     fn find(&self, number: u64, limit: impl Fn(&Live) -> Override) -> Override {
@@ -134,7 +141,6 @@ impl Requests {
         if let Some((_, live)) = self.lock().iter_mut().find(|(other, _)| *other == number) {
             change(live);
         }
-        self.overridden.set();
     }
 
     fn lock(&self) -> MutexGuard<'_, Vec<(u64, Live)>> {

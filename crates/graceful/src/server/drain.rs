@@ -95,8 +95,13 @@ pub(crate) fn late(open: Open, why: &Why) -> Vec<Late> {
     }
     requests
         .into_iter()
-        .map(|OpenRequest { method, uri, age, .. }| {
-            peer(Late::new("request", why.clone()).with("method", method).with("path", uri.path())).age(age)
+        .map(|OpenRequest { method, uri, route, age, .. }| {
+            let late = Late::new("request", why.clone()).with("method", method).with("path", uri.path());
+            let late = match route {
+                Some(route) => late.with("route", route),
+                None => late,
+            };
+            peer(late).age(age)
         })
         .collect()
 }

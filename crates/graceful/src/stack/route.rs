@@ -5,11 +5,13 @@ use std::{
 
 use axum::extract::MatchedPath;
 use graceful_access_log::MatchedRoute;
+use graceful_connection::ConnectionControl;
 use http::Request;
 use tower_layer::Layer;
 use tower_service::Service;
 
-/// Passes the name of the matched route out to the access log, which stands around the router and cannot see it.
+/// Passes the name of the matched route out to the access log, which stands around the router and cannot see it, and to
+/// the connection, for a shutdown that has to name the request.
 #[derive(Clone, Debug)]
 pub(super) struct TellRouteLayer;
 
@@ -52,8 +54,14 @@ where
 
     fn call(&mut self, request: Request<B>) -> S::Future {
         let extensions = request.extensions();
-        if let (Some(cell), Some(path)) = (extensions.get::<MatchedRoute>(), extensions.get::<MatchedPath>()) {
-            cell.set(self.name(path));
+        if let Some(path) = extensions.get::<MatchedPath>() {
+            let name = self.name(path);
+            if let Some(control) = extensions.get::<ConnectionControl>() {
+                control.set_route(Arc::clone(&name));
+            }
+            if let Some(cell) = extensions.get::<MatchedRoute>() {
+                cell.set(name);
+            }
         }
         self.inner.call(request)
     }
