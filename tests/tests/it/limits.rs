@@ -105,8 +105,8 @@ async fn http1(encrypted: bool) {
     };
     let idle = async {
         let mut io = server.connect().await;
-        io.write_all(b"GET /healthz HTTP/1.1\r\nhost: localhost\r\n\r\n").await.expect("the server reads");
         let start = Instant::now();
+        io.write_all(b"GET /healthz HTTP/1.1\r\nhost: localhost\r\n\r\n").await.expect("the server reads");
         let (text, took) = end(&mut io, start).await;
         assert_eq!(text.matches("HTTP/1.1 ").count(), 1, "one answer, and a plain end: {text}");
         assert_at(took, IDLE, "idle");
@@ -125,8 +125,9 @@ async fn http1(encrypted: bool) {
         let mut io = server.connect().await;
         let path = if encrypted { "/api/jobs" } else { "/echo" };
         let request = format!("POST {path} HTTP/1.1\r\nhost: localhost\r\ncontent-length: 9\r\n\r\nabc");
-        io.write_all(request.as_bytes()).await.expect("the server reads");
+        // Before it is sent: the server's clock may begin before this task's next turn.
         let start = Instant::now();
+        io.write_all(request.as_bytes()).await.expect("the server reads");
         let mut status = [0; 12];
         within("an answer", io.read_exact(&mut status)).await.expect("an answer");
         assert_at(start.elapsed(), BODY, "a body that stops");
