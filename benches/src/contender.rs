@@ -1,8 +1,8 @@
 //! Four servers with one route, `GET /api/work`: two floors, what people run, and ours.
 
-use std::{convert::Infallible, fmt, io, net::SocketAddr, str::FromStr, sync::LazyLock};
+use std::{convert::Infallible, fmt, io, net::SocketAddr, str::FromStr, sync::LazyLock, time::Duration};
 
-use axum::{Router, routing::get};
+use axum::{Router, extract::Query, routing::get};
 use bytes::Bytes;
 use graceful::{Config, Server};
 use http::{
@@ -15,9 +15,10 @@ use hyper_util::{
     rt::{TokioExecutor, TokioIo},
     server::conn::auto,
 };
+use serde::Deserialize;
 use tokio::net::TcpListener;
 
-use crate::tower_http;
+use crate::{Options, tower_http};
 
 /// The path that is asked for.
 pub const PATH: &str = "/api/work";
@@ -76,12 +77,19 @@ impl Contender {
     /// # Errors
     ///
     /// If it cannot listen.
-    pub async fn serve(self, address: SocketAddr, listening: impl FnOnce(SocketAddr)) -> io::Result<()> {
+    pub async fn serve(
+        self,
+        address: SocketAddr,
+        options: Options,
+        listening: impl FnOnce(SocketAddr),
+    ) -> io::Result<()> {
+        let router = router(options.routes);
         if self == Self::Graceful {
             let mut config = Config::default();
             config.listen = address.to_string();
             config.debug_listen = None;
-            let server = Server::new(router()).config(config).bind().await.map_err(io::Error::other)?;
+            config.max_in_flight = Some(options.max_in_flight);
+            let server = Server::new(router).config(config).bind().await.map_err(io::Error::other)?;
             listening(server.local_addr().ok_or(io::ErrorKind::AddrNotAvailable)?);
             return server.run().await.map(drop).map_err(io::Error::other);
         }
@@ -89,17 +97,28 @@ impl Contender {
         listening(listener.local_addr()?);
         match self {
             Self::Hyper => hyper(listener).await,
-            Self::Axum => axum(listener, router()).await,
-            Self::TowerHttp | Self::Graceful => axum(listener, tower_http::stack(router())).await,
+            Self::Axum => axum(listener, router).await,
+            Self::TowerHttp | Self::Graceful => axum(listener, tower_http::stack(router, options)).await,
         }
     }
 }
 
-/// The router that all but [`Contender::Hyper`] have.
-pub fn router() -> Router {
-    Router::new()
-        .route("/healthz", get(async || {}))
+/// The router that all but [`Contender::Hyper`] have, with so many routes.
+pub fn router(routes: usize) -> Router {
+    let others = (1..routes)
+        .fold(Router::new(), |router, n| router.route(&format!("/api/v1/things-{n}/{{id}}"), get(async || {})));
+    others
+        .route(
+            "/slow",
+            get(async |Query(Slow { ms }): Query<Slow>| tokio::time::sleep(Duration::from_millis(ms)).await),
+        )
         .route(PATH, get(async || ([(CONTENT_TYPE, HeaderValue::from_static("application/json"))], BODY)))
+}
+
+/// How long a handler takes.
+#[derive(Deserialize)]
+struct Slow {
+    ms: u64,
 }
 
 /// What a bare service answers: the same response, without a router.

@@ -6,6 +6,24 @@ use std::{
     time::Duration,
 };
 
+use nix::sys::resource::{Resource, getrlimit, setrlimit};
+
+/// Lets this process, and those that it starts, have so many files open, as far as the machine allows.
+///
+/// # Errors
+///
+/// If fewer are allowed: it says how many.
+pub fn allow_open_files(files: u64) -> io::Result<()> {
+    let (soft, hard) = getrlimit(Resource::RLIMIT_NOFILE)?;
+    if soft >= files {
+        return Ok(());
+    }
+    if hard < files {
+        return Err(io::Error::other(format!("{files} open files are needed, {hard} are allowed: see `ulimit -Hn`")));
+    }
+    Ok(setrlimit(Resource::RLIMIT_NOFILE, files, hard)?)
+}
+
 /// A contender in a process of its own, which ends when its standard input is closed: also if this process dies.
 #[derive(Debug)]
 pub struct Process {

@@ -13,6 +13,8 @@ use tower_http::{
 };
 use tracing::Span;
 
+use crate::Options;
+
 /// JSON lines to standard output, at `info`.
 pub(crate) fn init_logging() {
     tracing_subscriber::fmt()
@@ -25,7 +27,7 @@ pub(crate) fn init_logging() {
 }
 
 /// The features of ours as far as they are on the shelf, with the same limits.
-pub(crate) fn stack(router: Router) -> Router {
+pub(crate) fn stack(router: Router, options: Options) -> Router {
     router.layer(
         ServiceBuilder::new()
             .layer(SetRequestIdLayer::x_request_id(MakeRequestUuid))
@@ -41,7 +43,7 @@ pub(crate) fn stack(router: Router) -> Router {
             .layer(CatchPanicLayer::new())
             .layer(HandleErrorLayer::new(busy))
             .layer(LoadShedLayer::new())
-            .layer(GlobalConcurrencyLimitLayer::new(1024))
+            .layer(GlobalConcurrencyLimitLayer::new(options.max_in_flight))
             .layer(TimeoutLayer::with_status_code(StatusCode::SERVICE_UNAVAILABLE, Duration::from_secs(30))),
     )
 }

@@ -15,7 +15,7 @@ use std::{
     thread,
 };
 
-use benches::{Contender, KeepAlive};
+use benches::{Contender, KeepAlive, Options};
 use tokio::sync::oneshot;
 
 /// How many more allocations a request may cost here than on `axum::serve` without middleware.
@@ -92,7 +92,7 @@ fn requests(contender: Contender, requests: usize) -> io::Result<u64> {
         };
         runtime.block_on(async {
             tokio::select! {
-                ended = contender.serve(([127, 0, 0, 1], 0).into(), ready) => eprintln!("it ended: {ended:?}"),
+                ended = contender.serve(([127, 0, 0, 1], 0).into(), Options::default(), ready) => eprintln!("it ended: {ended:?}"),
                 _ = finished => {}
             }
         });

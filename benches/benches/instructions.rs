@@ -8,12 +8,9 @@
 #![forbid(unsafe_code)]
 #![expect(clippy::print_stdout, reason = "it is a program for people")]
 
-mod callgrind;
-mod profile;
+use std::{env, error::Error, io, process::ExitCode};
 
-use std::{env, error::Error, process::ExitCode};
-
-use benches::Contender;
+use benches::{Contender, Profile, callgrind};
 
 /// How many more instructions a request may cost here than on `axum::serve` without middleware.
 ///
@@ -26,6 +23,8 @@ const BOUNDS: [(Contender, i64); 1] = [
     (Contender::Graceful, 25_000),
 ];
 
+const CONTENDER: &str = env!("CARGO_BIN_EXE_contender");
+
 fn main() -> Result<ExitCode, Box<dyn Error>> {
     // cargo's own flag.
     let arguments: Vec<_> = env::args().skip(1).filter(|argument| argument != "--bench").collect();
@@ -35,14 +34,14 @@ fn main() -> Result<ExitCode, Box<dyn Error>> {
     }
     match arguments.iter().map(String::as_str).collect::<Vec<_>>()[..] {
         // That it runs at all.
-        ["--test"] => println!("{:8} instructions", callgrind::run(Contender::Hyper, 1)?.total),
+        ["--test"] => println!("{:8} instructions", callgrind::run(&[CONTENDER, Contender::Hyper.name()], 0, 1)?.total),
         ["by-crate"] => by_crate(Contender::Graceful)?,
         ["by-crate", contender] => by_crate(contender.parse()?)?,
         [] => return guard(),
         _ => {
             for contender in &arguments {
                 let contender = contender.parse()?;
-                println!("{contender:12} {:8} instructions a request", callgrind::a_request(contender)?.total);
+                println!("{contender:12} {:8} instructions a request", a_request(contender)?.total);
             }
         }
     }
@@ -54,7 +53,7 @@ fn guard() -> Result<ExitCode, Box<dyn Error>> {
     let mut floor = None;
     let mut rows = Vec::new();
     for contender in Contender::ALL {
-        let count = callgrind::a_request(contender)?.total;
+        let count = a_request(contender)?.total;
         if contender == Contender::Axum {
             floor = Some(count);
         }
@@ -75,8 +74,12 @@ fn guard() -> Result<ExitCode, Box<dyn Error>> {
     Ok(code)
 }
 
+fn a_request(contender: Contender) -> io::Result<Profile> {
+    callgrind::a_request(&[CONTENDER, contender.name()], 0)
+}
+
 fn by_crate(contender: Contender) -> Result<(), Box<dyn Error>> {
-    let cost = callgrind::a_request(contender)?;
+    let cost = a_request(contender)?;
     println!("instructions a request, by the crate whose source they are of: {contender}");
     for (name, count) in cost.by_crate() {
         println!("{count:8}  {name}");

@@ -2,8 +2,9 @@ use std::collections::HashMap;
 
 /// Instructions, in total and by crate.
 #[derive(Debug, Default)]
-pub(crate) struct Profile {
-    pub(crate) total: i64,
+pub struct Profile {
+    /// All of them.
+    pub total: i64,
     crates: HashMap<String, i64>,
 }
 
@@ -11,7 +12,8 @@ impl Profile {
     /// Reads callgrind's format: <https://valgrind.org/docs/manual/cl-format.html>.
     ///
     /// Inlined code counts for the file that it was written in.
-    pub(crate) fn parse(text: &str) -> Option<Self> {
+    #[must_use]
+    pub fn parse(text: &str) -> Option<Self> {
         let mut profile = Self::default();
         // A name is written once, `(7) some/file.rs`, and is `(7)` from there on.
         let mut names: HashMap<(&str, &str), &str> = HashMap::new();
@@ -55,7 +57,8 @@ impl Profile {
     }
 
     /// What is more than in `other`, divided by `by`.
-    pub(crate) fn less(mut self, other: &Self, by: i64) -> Self {
+    #[must_use]
+    pub fn less(mut self, other: &Self, by: i64) -> Self {
         self.total = (self.total - other.total) / by;
         for (name, count) in &mut self.crates {
             *count = (*count - other.crates.get(name).copied().unwrap_or_default()) / by;
@@ -64,7 +67,8 @@ impl Profile {
     }
 
     /// The crates that cost at least ten, the dearest first.
-    pub(crate) fn by_crate(&self) -> Vec<(&str, i64)> {
+    #[must_use]
+    pub fn by_crate(&self) -> Vec<(&str, i64)> {
         let mut rows: Vec<_> = self.crates.iter().map(|(name, count)| (name.as_str(), *count)).collect();
         rows.retain(|(_, count)| *count >= 10);
         rows.sort_by_key(|(name, count)| (-count, *name));
