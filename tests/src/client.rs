@@ -33,8 +33,17 @@ impl Client {
     ///
     /// If nobody listens.
     pub async fn connect(address: SocketAddr) -> Self {
-        let stream = within("a connection", TcpStream::connect(address)).await.expect("somebody listens");
-        Self { stream, buffer: Vec::new() }
+        Self::try_connect(address).await.expect("somebody listens")
+    }
+
+    /// Connects.
+    ///
+    /// # Errors
+    ///
+    /// If nobody listens.
+    pub async fn try_connect(address: SocketAddr) -> io::Result<Self> {
+        let stream = within("a connection", TcpStream::connect(address)).await?;
+        Ok(Self { stream, buffer: Vec::new() })
     }
 
     /// Takes over a connected socket of std's.
@@ -80,6 +89,12 @@ impl Client {
     pub async fn get(&mut self, path: &str) -> Answer {
         self.send(get(path)).await;
         self.answer().await
+    }
+
+    /// Whether nothing is there that was read and not asked for: after an error, that no part of an answer has come.
+    #[must_use]
+    pub const fn has_read_nothing(&self) -> bool {
+        self.buffer.is_empty()
     }
 
     /// Reads one whole answer.

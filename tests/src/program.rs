@@ -1,4 +1,4 @@
-use std::{net::SocketAddr, process::Stdio, time::Duration};
+use std::{net::SocketAddr, os::fd::OwnedFd, process::Stdio, time::Duration};
 
 use nix::{sys::signal::Signal, unistd::Pid};
 use tokio::{
@@ -48,8 +48,28 @@ impl Program {
     /// If it does not start.
     pub async fn start_with(path: &str, args: &[&str], env: &[(&str, &str)]) -> Self {
         let mut command = command(path);
-        command.args(["--listen", "127.0.0.1:0", "--debug-listen", "127.0.0.1:0"]).args(args).envs(env.iter().copied());
-        let (child, log, stdout, stderr) = spawn(&mut command);
+        if !args.contains(&"--listen") {
+            command.args(["--listen", "127.0.0.1:0"]);
+        }
+        command.args(["--debug-listen", "127.0.0.1:0"]).args(args).envs(env.iter().copied());
+        Self::listening(&mut command).await
+    }
+
+    /// Starts the program with a socket in hand, as systemd does (`sd_listen_fds(3)`).
+    ///
+    /// # Panics
+    ///
+    /// If it does not start.
+    pub async fn start_on(path: &str, socket: std::net::TcpListener, args: &[&str]) -> Self {
+        // std gives a child its first three descriptors; the shell moves one to where it is looked for, and makes way.
+        let mut command = command("sh");
+        command.args(["-c", r#"exec 3<&0 0</dev/null; LISTEN_FDS=1 exec "$0" "$@""#, path]);
+        command.args(["--debug-listen", "127.0.0.1:0"]).args(args).stdin(Stdio::from(OwnedFd::from(socket)));
+        Self::listening(&mut command).await
+    }
+
+    async fn listening(command: &mut Command) -> Self {
+        let (child, log, stdout, stderr) = spawn(command);
         let listening = log.message("listening").await;
         let address = |field: &str| {
             listening[field].as_str().and_then(|text| text.parse().ok()).expect("the address that it listens on")

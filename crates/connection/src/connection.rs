@@ -30,6 +30,10 @@ use crate::{
 /// kernel's: a request may be there that nobody has seen yet (measured: without this, 37 of 100 such requests are lost).
 pub(crate) const SETTLE: Duration = Duration::from_millis(20);
 
+/// How old a connection must be for its silence to mean anything. The first request comes right behind the handshake, and
+/// its client, unlike one whose connection has served before, does not try again elsewhere.
+pub(crate) const NEWCOMER: Duration = Duration::from_millis(250);
+
 /// One connection, from accept to close. Spawn it.
 ///
 /// It resolves to how it [`Ended`], which may be before the socket closes: an upgraded one lives on with whoever took
@@ -48,6 +52,8 @@ pub struct Connection<T, S: HttpService> {
     settle: Option<Instant>,
     /// Why the connection was asked to end.
     closing: Option<CloseReason>,
+    /// Since when the client can send its first request.
+    began: Instant,
     /// When it has grown old.
     retire: Option<Instant>,
     /// The last to go.
@@ -70,6 +76,7 @@ impl<T, S: HttpService> Connection<T, S> {
             protocol: Protocol::Sniff { io: CountedIo::new(io, place, &settings), service },
             timer: TaskTimer::new(),
             clock: Clock::new(now),
+            began: now,
             retire: settings.max_age.and_then(|age| deadline(now, Some(jitter::around_time(age)))),
             shared,
             settings,
@@ -100,7 +107,9 @@ where
                 Signal::Force => return Poll::Ready(end(this.protocol, this.shared, CloseReason::Forced)),
                 Signal::Drain if this.closing.is_none() => {
                     *this.closing = Some(CloseReason::Drained);
-                    *this.settle = Some(Instant::now() + SETTLE);
+                    let settled = Instant::now() + SETTLE;
+                    let is_new = this.shared.requests.started() == 0;
+                    *this.settle = Some(if is_new { settled.max(*this.began + NEWCOMER) } else { settled });
                 }
                 Signal::Drain | Signal::Retire | Signal::None => {}
             }
@@ -127,7 +136,10 @@ where
                 this.shared.socket.set_tell_end();
                 continue;
             }
-            let settled = this.settle.is_some_and(|at| at <= now || facts.in_flight > 0 || facts.http2);
+            // HTTP/2 needs no last look: its GOAWAY says what is still served. But the first request is waited for, as it
+            // would have to be made on another connection.
+            let settled =
+                this.settle.is_some_and(|at| at <= now || facts.in_flight > 0 || (facts.http2 && facts.started > 0));
             let retired =
                 this.closing.is_none() && (this.shared.is_close_wanted() || this.retire.is_some_and(|at| at <= now));
             if settled || retired {
@@ -233,6 +245,7 @@ impl<T, S: HttpService> fmt::Debug for Connection<T, S> {
             waker: _,
             settle: _,
             closing,
+            began: _,
             retire: _,
             _entry: _,
         } = self;

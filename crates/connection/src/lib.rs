@@ -73,16 +73,18 @@ mod state;
 #[cfg(feature = "tls")]
 pub mod tls;
 mod upgrades;
+mod wait;
 
 pub use self::connection::Connection;
 pub use self::control::ConnectionControl;
 pub use self::observer::{ConnectionInfo, Observer};
 pub use self::pieces::Pieces;
-pub use self::registry::{Gauges, Open, OpenRequest, Place, Registry, RegistryBuilder};
+pub use self::registry::{EntryGuard, Gauges, Open, OpenRequest, Place, Registry, RegistryBuilder};
 pub use self::request_body::{BodyTimeout, RequestBody};
 pub use self::response_body::ResponseBody;
 pub use self::service::HttpService;
 pub use self::settings::{MinRate, Settings};
 pub use self::state::{CloseReason, ConnectionState, Ended};
+pub use self::wait::Interrupted;
 
 type BoxError = Box<dyn std::error::Error + Send + Sync>;

@@ -330,6 +330,13 @@ impl Place {
         self.entry.shared.set_client(client);
     }
 
+    /// Keeps the connection's entry, though the socket is closed, until this is dropped: for what is still to be done about
+    /// it, as a line in a log, before [`Registry::closed`] says that all is over.
+    #[must_use]
+    pub fn keep_entry(&self) -> EntryGuard {
+        EntryGuard { _entry: Arc::clone(&self.entry) }
+    }
+
     pub(crate) fn upgrades(&self) -> Upgrades {
         self.entry.registry.upgrades.clone()
     }
@@ -350,6 +357,12 @@ impl Drop for Place {
         shared.close_socket();
         self.entry.registry.closed[reason as usize].fetch_add(1, Relaxed);
     }
+}
+
+/// Keeps an entry in the [`Registry`]: see [`Place::keep_entry`].
+#[derive(Debug)]
+pub struct EntryGuard {
+    _entry: Arc<Entry>,
 }
 
 /// An entry in the [`Registry`]: held by the socket, by the connection's task and by every request, so that it goes when
@@ -394,6 +407,17 @@ mod tests {
         drop(place);
         assert!(registry.is_empty());
         assert_eq!(registry.gauges(), Gauges::default());
+    }
+
+    #[test]
+    fn an_entry_that_is_kept_outlives_the_socket() {
+        let registry = Registry::new();
+        let place = registry.open(None);
+        let kept = place.keep_entry();
+        drop(place);
+        assert_eq!((registry.len(), registry.gauges()), (1, Gauges::default()), "the socket is closed");
+        drop(kept);
+        assert!(registry.is_empty());
     }
 
     #[test]

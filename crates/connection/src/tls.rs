@@ -70,7 +70,6 @@ mod names;
 mod settings;
 mod stamp;
 mod stream;
-mod watch;
 
 pub use tokio_rustls::rustls;
 

@@ -2,7 +2,7 @@
 
 use std::{pin::pin, sync::Arc, time::Duration};
 
-use graceful_connection::{Connection, HttpService, Place, Registry, Settings};
+use graceful_connection::{Connection, HttpService, Interrupted, Place, Registry, Settings};
 use graceful_listener::{
     AcceptError, Accepted, Backoff, Guarded, Listener, Peer, PerIpLimit, PerIpPlace, ProxyIo, ResetSwitch, Resettable,
     ZeroLinger,
@@ -31,12 +31,16 @@ pub(crate) struct Serve<S> {
     pub(crate) tls: Tls,
 }
 
-/// After the order to stop, the queue of finished handshakes counts as empty when nothing came out of it for so long.
-/// It is longer than an idle connection lives on then: where the server is full, its place is the next client's. …
-const QUIET: Duration = Duration::from_millis(50);
+/// After the order to stop, the queue counts as empty when nothing came out of it for so long: a round trip over most of
+/// the world, for a handshake that has begun. It is longer than an idle connection lives on then: where the server is
+/// full, its place is the next client's. …
+const QUIET: Duration = Duration::from_millis(250);
 
 /// … and however busy it is, the listener closes after this.
 const LAST_CALL: Duration = Duration::from_secs(1);
+
+/// How long to wait after an error there.
+const RETRY: Duration = Duration::from_millis(5);
 
 /// Accepts until `stop` is ready, then takes what the kernel has already accepted for us, and closes the listener.
 ///
@@ -80,10 +84,10 @@ where
     }
     // Before the last call, not after: those who wait may be waiting for the place of an idle connection.
     serve.registry.drain();
-    let last_call = Instant::now() + LAST_CALL;
-    while let Ok(Ok(Ok(accepted))) = timeout_at(last_call, timeout(QUIET, listener.accept())).await {
-        serve.connection(accepted);
-    }
+    // Where that can be had, the queue comes to an end. Else the listener closes between two clients if it can, and while
+    // they never stop to come, upon some.
+    listener.close_queue();
+    serve.last_call(&mut listener).await;
 }
 
 impl<S> Serve<S>
@@ -91,6 +95,23 @@ where
     S: HttpService,
     WithPeer<S>: HttpService,
 {
+    /// Accepts until nobody has come for a while.
+    async fn last_call<L, Io>(self, listener: &mut L)
+    where
+        L: Listener<Io = ProxyIo<Io>>,
+        Io: AsyncRead + AsyncWrite + ZeroLinger + Unpin + Send + 'static,
+    {
+        let end = Instant::now() + LAST_CALL;
+        while let Ok(Ok(accepted)) = timeout_at(end, timeout(QUIET, listener.accept())).await {
+            match accepted {
+                Ok(accepted) => self.connection(accepted),
+                Err(error) if AcceptError::of(&error) == AcceptError::Connection => {}
+                // Out of descriptors, as a rule: the connections that end give some back.
+                Err(_) => sleep(RETRY).await,
+            }
+        }
+    }
+
     #[expect(clippy::disallowed_methods, reason = "the registry of connections knows it, and shutdown waits on that")]
     fn connection<Io>(&self, accepted: Accepted<ProxyIo<Io>>)
     where
@@ -113,6 +134,8 @@ where
         } else {
             (peer, None)
         };
+        // What is said of its end belongs to the server's life as the connection itself does.
+        let _until_logged = place.keep_entry();
         let io = Guarded::new(Resettable::new(io, self.reset), counted);
         let service = WithPeer::new(self.service, peer.socket_addr());
         #[cfg(feature = "tls")]
@@ -142,14 +165,18 @@ async fn introduce<Io>(
 where
     Io: AsyncRead + AsyncWrite + Unpin,
 {
-    let header = async { io.header().await.map(drop).map_err(|error| error.to_string()) };
-    let header = match read_header.filter(|limit| !limit.is_zero()) {
-        Some(limit) => timeout(limit, header).await.unwrap_or_else(|_| Err("it did not come in time".to_owned())),
-        None => header.await,
-    };
-    if let Err(error) = header {
-        log.proxy(proxy, &error);
-        return None;
+    match place.wait_for(read_header, io.header()).await {
+        Ok(Ok(_)) => {}
+        Ok(Err(error)) => {
+            log.proxy(proxy, &error);
+            return None;
+        }
+        // It has done nothing wrong.
+        Err(Interrupted::Shutdown) => return None,
+        Err(interrupted) => {
+            log.proxy(proxy, &interrupted);
+            return None;
+        }
     }
     let client = io.peer();
     if let Some(client) = client.socket_addr() {
@@ -158,3 +185,6 @@ where
     // One too many from there: closed at once, and counted by the limit.
     per_ip.admit(client).map(|counted| (client, counted))
 }
+
+#[cfg(test)]
+mod tests;

@@ -39,6 +39,10 @@ pub struct Config {
     /// several of them, separated by commas. Sockets that systemd hands over stand in the place of all. Default
     /// `127.0.0.1:8080`.
     pub listen: String,
+    /// Whether another instance of the same user may listen on the same TCP addresses beside this one (`SO_REUSEPORT`),
+    /// as the next generation of a server does before this one ends. Each needs an internal port of its own. Default no, so
+    /// that a second instance by mistake is an error.
+    pub reuse_port: bool,
     /// Where the internal port listens (`/livez`, `/readyz`). Never make it public. Default `127.0.0.1:6060`.
     #[serde(with = "or_off")]
     pub debug_listen: Option<String>,
@@ -135,6 +139,7 @@ impl Default for Config {
     fn default() -> Self {
         Self {
             listen: "127.0.0.1:8080".to_owned(),
+            reuse_port: false,
             debug_listen: Some("127.0.0.1:6060".to_owned()),
             proxy_protocol: Vec::new(),
             tls_cert: None,

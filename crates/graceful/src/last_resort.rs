@@ -107,6 +107,7 @@ fn end(drain: &Drain) {
     let late: Vec<_> = drain.registry.list().into_iter().flat_map(|open| late(open, &why)).collect();
     tell_late(&late, "left behind");
     tracing::error!(
+        target: "graceful::shutdown",
         "server stopped by force: every worker thread is blocked, so that the runtime could not end itself"
     );
     #[expect(clippy::print_stderr, reason = "the last word of a program, for whoever started it")]

@@ -46,6 +46,20 @@
 //! deadline, [`Config::shutdown_timeout`], bounds all of it; a second signal ends it at once. What is left is closed by
 //! force and named in the log, and the exit code is 3.
 //!
+//! # Two generations on one port
+//!
+//! For a restart that loses nothing, the new generation is started beside the old one, and the old one is told to end when
+//! the new one listens. They share one of two things:
+//!
+//! | | how | who connects while the old one ends |
+//! |---|---|---|
+//! | a socket | somebody holds it and hands it to both: systemd, or any parent that sets `LISTEN_FDS` | is served at once: there is one queue, and whoever is left empties it |
+//! | a port | [`Config::reuse_port`] for both | is served, by one of two queues. The old one closes the entrance of its own and empties it, so nobody is lost; but the kernel picks the old one for half of those who come in these 250 ms, and they try again after 1 s. Linux only; elsewhere some are reset |
+//!
+//! Prefer the socket. Give the old one a [`Config::drain_delay`] of some 100 ms or more, so that it can tell clients with
+//! kept connections to go in an answer. Without it, a request that crosses the close of its connection has to be sent
+//! again, as RFC 9112 (9.3.1) has it.
+//!
 //! # Crate features
 //!
 //! - `clap`: `Args`, the command line of a server.

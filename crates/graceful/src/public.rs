@@ -1,6 +1,8 @@
 //! Where the public port listens, and whom it lets in.
 
-use graceful_listener::{AnyListener, IpPrefix, Limited, Listener, PerIp, PerIpLimit, Proxied, Several, inherited};
+use graceful_listener::{
+    AnyListener, IpPrefix, Limited, Listener, PerIp, PerIpLimit, Proxied, Several, TcpOptions, inherited,
+};
 
 use crate::{Config, ConfigError, Error};
 
@@ -10,9 +12,10 @@ pub(crate) async fn bind(config: &Config) -> Result<Several<AnyListener>, Error>
     if !inherited.is_empty() {
         return Ok(Several::new(inherited.into_iter().map(|socket| socket.listener)));
     }
+    let tcp = TcpOptions::new().reuse_port(config.reuse_port);
     let mut listeners = Vec::new();
     for address in config.listen.split(',') {
-        listeners.push(AnyListener::bind(address.trim()).await?);
+        listeners.push(AnyListener::bind_with(address.trim(), &tcp).await?);
     }
     Ok(Several::new(listeners))
 }

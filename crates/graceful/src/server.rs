@@ -9,7 +9,7 @@ use axum::Router;
 use graceful_connection::tls::TlsSettings;
 use graceful_connection::{HttpService, Registry, Settings};
 use graceful_listener::{AnyListener, IpPrefix, Listener, PerIpLimit, Proxied, ResetSwitch, Several, TcpListener};
-use graceful_shutdown::{HookContext, Phase, Shutdown, Signals};
+use graceful_shutdown::{Budget, HookContext, Phase, Shutdown, Signals};
 
 use self::drain::Order;
 pub(crate) use self::drain::{late, tell_late};
@@ -216,7 +216,7 @@ impl BoundServer {
             let reset = serve.reset.clone();
             let order = serve_public(public, &proxies, serve, &config, &shutdown).await;
             tokio::select! {
-                report = drain::drain(&shutdown, &registry, &reset, &order) => report,
+                report = drain::drain(&shutdown, &registry, &reset, &order, &log) => report,
                 never = systemd::extend(order.deadline()) => match never {},
             }
         };
@@ -270,7 +270,7 @@ where
         order = Some(Order::given(config.shutdown_timeout, shutdown, &registry));
         systemd::stopping();
         if !config.drain_delay.is_zero() {
-            tracing::info!(delay = ?config.drain_delay, "not ready any more, still accepting");
+            tracing::info!(target: "graceful::shutdown", delay = ?config.drain_delay, "not ready any more, still accepting");
             registry.retire();
             tokio::select! {
                 () = tokio::time::sleep(config.drain_delay) => {}
@@ -278,7 +278,19 @@ where
             }
         }
     };
-    accept(public::limited(listener, config, &serve.per_ip, proxies), serve, stop).await;
+    // However busy the queue is at the end: not into the time of what comes next, nor after force.
+    let over = async {
+        shutdown.triggered().await;
+        let next = shutdown.phases_start_by(Budget::new(config.shutdown_timeout));
+        tokio::select! {
+            () = tokio::time::sleep_until(next) => {}
+            () = shutdown.forced() => {}
+        }
+    };
+    tokio::select! {
+        () = accept(public::limited(listener, config, &serve.per_ip, proxies), serve, stop) => {}
+        () = over => {}
+    }
     order.unwrap_or_else(|| Order::given(config.shutdown_timeout, shutdown, &registry))
 }
 

@@ -3,8 +3,9 @@
 mod noise;
 
 #[cfg(feature = "tls")]
-use std::{error::Error, time::SystemTime};
+use std::time::SystemTime;
 use std::{
+    error::Error,
     io,
     net::IpAddr,
     sync::{Arc, Mutex, PoisonError},
@@ -75,8 +76,8 @@ impl ServerLog {
     }
 
     /// A trusted proxy did not say who its client is.
-    pub(crate) fn proxy(&self, peer: Peer, error: &str) {
-        tracing::warn!(target: TARGET, kind = "proxy_protocol", %peer, source = "http", error, "no PROXY header");
+    pub(crate) fn proxy(&self, peer: Peer, error: &dyn Error) {
+        tracing::warn!(target: TARGET, kind = "proxy_protocol", %peer, source = "http", %error, "no PROXY header");
     }
 
     /// There is no TLS connection with a client.

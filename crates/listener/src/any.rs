@@ -11,7 +11,7 @@ use tokio::{
 #[cfg(unix)]
 use {crate::UnixListener, tokio::net::UnixStream};
 
-use crate::{Accepted, BindError, ListenAddr, Listener, TcpListener};
+use crate::{Accepted, BindError, ListenAddr, Listener, TcpListener, TcpOptions};
 
 /// Listens on an address of any kind, as it stands in a configuration.
 ///
@@ -55,11 +55,24 @@ impl AnyListener {
     ///
     /// Outside of a tokio runtime with IO and time enabled.
     pub async fn bind(address: &str) -> Result<Self, BindError> {
+        Self::bind_with(address, &TcpOptions::new()).await
+    }
+
+    /// As [`bind`](Self::bind), with these options if it is a TCP address.
+    ///
+    /// # Errors
+    ///
+    /// As [`bind`](Self::bind).
+    ///
+    /// # Panics
+    ///
+    /// As [`bind`](Self::bind).
+    pub async fn bind_with(address: &str, tcp: &TcpOptions) -> Result<Self, BindError> {
         #[cfg(unix)]
         if crate::unix::is_unix(address) {
             return UnixListener::bind(address).await.map(Self::Unix);
         }
-        TcpListener::bind(address).await.map(Self::Tcp)
+        tcp.bind(address).await.map(Self::Tcp)
     }
 }
 
@@ -72,6 +85,14 @@ impl Listener for AnyListener {
             #[cfg(unix)]
             Self::Unix(listener) => listener.accept().await?.map_io(AnyIo::Unix),
         })
+    }
+
+    fn close_queue(&mut self) -> bool {
+        match self {
+            Self::Tcp(listener) => listener.close_queue(),
+            #[cfg(unix)]
+            Self::Unix(listener) => listener.close_queue(),
+        }
     }
 
     fn local_addr(&self) -> io::Result<ListenAddr> {

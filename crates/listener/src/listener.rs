@@ -27,6 +27,19 @@ pub trait Listener: Send {
     /// again after any error.
     fn accept(&mut self) -> impl Future<Output = io::Result<Accepted<Self::Io>>> + Send;
 
+    /// Closes the entrance of the queue: nobody new gets into it, and who is in it, or on the way, is still accepted. For
+    /// the last moments before the listener is dropped, since whoever is in the queue by then is reset.
+    ///
+    /// Whether it could do that. On Linux, a [`TcpListener`](crate::TcpListener) that has bound its socket itself can: it
+    /// no longer hears a client's first packet, which the client repeats after a second, to whoever listens by then. So
+    /// can a `UnixListener` that has made its file itself: the file is gone. A socket that was handed over cannot, as
+    /// others may listen on it.
+    ///
+    /// A wrapper passes it on.
+    fn close_queue(&mut self) -> bool {
+        false
+    }
+
     /// The address that it listens on, with the port that the system chose where port 0 was asked for.
     ///
     /// # Errors

@@ -47,6 +47,10 @@ impl<L: Listener> Listener for Logged<L> {
         Ok(accepted)
     }
 
+    fn close_queue(&mut self) -> bool {
+        self.inner.close_queue()
+    }
+
     fn local_addr(&self) -> io::Result<ListenAddr> {
         self.inner.local_addr()
     }

@@ -135,6 +135,10 @@ impl<L: Listener> Listener for Proxied<L> {
         })
     }
 
+    fn close_queue(&mut self) -> bool {
+        self.inner.close_queue()
+    }
+
     fn local_addr(&self) -> std_io::Result<ListenAddr> {
         self.inner.local_addr()
     }

@@ -80,6 +80,10 @@ impl<L: Listener> Listener for Rate<L> {
         }
     }
 
+    fn close_queue(&mut self) -> bool {
+        self.inner.close_queue()
+    }
+
     fn local_addr(&self) -> io::Result<ListenAddr> {
         self.inner.local_addr()
     }

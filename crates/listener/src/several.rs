@@ -85,6 +85,12 @@ impl<L: Listener> Listener for Several<L> {
         }
     }
 
+    /// Whether any of them could.
+    fn close_queue(&mut self) -> bool {
+        // Each of them, also after one that could.
+        self.iter_mut().map(L::close_queue).filter(|could| *could).count() > 0
+    }
+
     /// That of the first listener; [`iter`](Several::iter) leads to the others.
     fn local_addr(&self) -> io::Result<ListenAddr> {
         let first = self.sources.first().ok_or(io::ErrorKind::NotFound)?;

@@ -4,6 +4,8 @@ use std::{
     time::Duration,
 };
 
+#[cfg(any(target_os = "android", target_os = "linux"))]
+use socket2::SockFilter;
 use socket2::{Domain, Protocol, SockRef, Socket, TcpKeepalive, Type};
 use tokio::net::{self, TcpStream};
 
@@ -30,6 +32,8 @@ use crate::{
 #[derive(Debug)]
 pub struct TcpListener {
     inner: net::TcpListener,
+    /// Nobody else listens on this socket.
+    bound: bool,
     nodelay: bool,
     keep_alive: Option<Duration>,
 }
@@ -91,10 +95,29 @@ impl Listener for TcpListener {
         Ok(Accepted::new(stream, Peer::from(addr)))
     }
 
+    #[cfg(any(target_os = "android", target_os = "linux"))]
+    fn close_queue(&mut self) -> bool {
+        // It also goes to the connections that are accepted from now on, where a SYN that is not heard does no harm.
+        self.bound && SockRef::from(&self.inner).attach_filter(&NO_SYN).is_ok()
+    }
+
     fn local_addr(&self) -> io::Result<ListenAddr> {
         self.inner.local_addr().map(ListenAddr::Tcp)
     }
 }
+
+/// A program for the kernel (classic BPF) that passes every packet but one that asks for a connection.
+///
+/// That packet is hashed to one of the sockets that listen on the address, whatever becomes of it there; so with two
+/// generations on one port, this is the only way without privileges to leave what is new to the other one.
+#[cfg(any(target_os = "android", target_os = "linux"))]
+const NO_SYN: [SockFilter; 5] = [
+    SockFilter::new(0x30, 0, 0, 13), // ldb: the flags of the TCP header, where the packet begins here
+    SockFilter::new(0x54, 0, 0, 0x12), // and: SYN and ACK of them
+    SockFilter::new(0x15, 0, 1, 0x02), // jeq: SYN alone?
+    SockFilter::new(0x06, 0, 0, 0),  // ret: none of it
+    SockFilter::new(0x06, 0, 0, u32::MAX), // ret: all of it
+];
 
 /// How to listen on a TCP address.
 ///
@@ -141,6 +164,9 @@ impl TcpOptions {
     /// Whether other sockets of the same user may listen on the same address, with the kernel spreading connections over
     /// them (`SO_REUSEPORT`): several accept loops, or the next generation of a server beside this one. All of them must
     /// ask for it. Default: no, so that a second instance by mistake is an error.
+    ///
+    /// Each socket has a queue of its own, and what is in it when the socket is closed is reset: see
+    /// [`close_queue`](Listener::close_queue).
     #[cfg(all(unix, not(any(target_os = "solaris", target_os = "illumos", target_os = "cygwin"))))]
     #[must_use]
     pub const fn reuse_port(self, yes: bool) -> Self {
@@ -189,6 +215,7 @@ impl TcpOptions {
         };
         self.listen_first(&candidates)
             .and_then(|listener| self.adopt(listener))
+            .map(|listener| TcpListener { bound: true, ..listener })
             .map_err(|error| BindError::of(error, address, port))
     }
 
@@ -205,7 +232,7 @@ impl TcpOptions {
         listener.set_nonblocking(true)?;
         let inner = net::TcpListener::from_std(listener)?;
         let Self { backlog: _, reuse_port: _, only_v6: _, nodelay, keep_alive } = *self;
-        Ok(TcpListener { inner, nodelay, keep_alive })
+        Ok(TcpListener { inner, bound: false, nodelay, keep_alive })
     }
 
     /// Listens on the first of the addresses that this machine has.

@@ -90,6 +90,10 @@ impl Listener for UnixListener {
         Ok(Accepted::new(stream, Peer::Unix))
     }
 
+    fn close_queue(&mut self) -> bool {
+        self.file.take().is_some()
+    }
+
     /// A name that is no file is given as `@name`.
     fn local_addr(&self) -> io::Result<ListenAddr> {
         if let Some(file) = &self.file {

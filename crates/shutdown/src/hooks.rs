@@ -9,7 +9,7 @@ use std::{
 
 use tokio::{task::coop::unconstrained, time::Instant};
 
-use crate::Shutdown;
+use crate::{Shutdown, TARGET};
 
 /// A step of the shutdown that hooks belong to. The order of the values is the order in which they run.
 #[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
@@ -128,7 +128,7 @@ impl Hooks {
         }
         // Neither the log nor the drop of what the hook holds runs under the lock.
         drop(state);
-        tracing::warn!(%phase, hook = hook.name, "shutdown hook registered too late: its phase has begun");
+        tracing::warn!(target: TARGET, %phase, hook = hook.name, "shutdown hook registered too late: its phase has begun");
     }
 
     /// How many phases after `reached` have hooks.

@@ -67,6 +67,8 @@
 //!
 //! Within a phase the hooks run side by side; a phase begins when all of the one before have ended, were late, or died.
 //! The [deadline arithmetic](Budget) makes sure that the late ones do not take the time of those after them.
+//!
+//! What it logs, it logs on the target `graceful::shutdown`.
 #![forbid(unsafe_code)]
 
 mod budget;
@@ -90,3 +92,5 @@ pub use self::report::{Late, Report, Step, Why};
 pub use self::shutdown::Shutdown;
 #[cfg(unix)]
 pub use self::signals::Signals;
+
+const TARGET: &str = "graceful::shutdown";

@@ -15,7 +15,7 @@ use tokio::{
 };
 
 use crate::{
-    Budget, HookContext, Late, Phase, Report, Shutdown, Step, Why,
+    Budget, HookContext, Late, Phase, Report, Shutdown, Step, TARGET, Why,
     hooks::{Hook, HookFuture, Hooks},
 };
 
@@ -37,7 +37,7 @@ async fn run_phase(shutdown: &Shutdown, phase: Phase, hooks: Vec<Hook>, until: I
     let begin = Instant::now();
     let context = HookContext::new(phase, until, shutdown.clone());
     let mut running: Vec<_> = hooks.into_iter().map(|hook| Running::start(hook, context.clone())).collect();
-    tracing::debug!(%phase, hooks = running.len(), "shutdown phase");
+    tracing::debug!(target: TARGET, %phase, hooks = running.len(), "shutdown phase");
 
     let mut forced = pin!(shutdown.forced());
     // Outside of tokio's cooperative budget: a hook that always has something to do uses that up, and would put the
@@ -124,7 +124,7 @@ impl Running {
         match (self.state, cut) {
             (State::Panicked(panic), _) => Some(Late::new(self.name, Why::Panicked(panic))),
             (_, Some(why)) if pending => {
-                tracing::warn!(phase = %self.phase, hook = self.name, %why, "shutdown hook is late");
+                tracing::warn!(target: TARGET, phase = %self.phase, hook = self.name, %why, "shutdown hook is late");
                 Some(Late::new(self.name, why.clone()).age(age))
             }
             _ => None,
@@ -141,7 +141,7 @@ impl Running {
     }
 
     fn panicked(&mut self, panic: String) {
-        tracing::error!(phase = %self.phase, hook = self.name, panic, "shutdown hook panicked");
+        tracing::error!(target: TARGET, phase = %self.phase, hook = self.name, panic, "shutdown hook panicked");
         self.state = State::Panicked(panic);
     }
 }

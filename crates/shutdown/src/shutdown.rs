@@ -8,7 +8,7 @@ use std::{
 
 use tokio::{sync::watch, time::Instant};
 
-use crate::{Budget, Cause, HookContext, Phase, Readiness, Report, hooks::Hooks, phases};
+use crate::{Budget, Cause, HookContext, Phase, Readiness, Report, TARGET, hooks::Hooks, phases};
 
 /// The order to end: given once, seen everywhere. Clones are the same order.
 ///
@@ -80,8 +80,8 @@ impl Shutdown {
         // Before the log, which may block on a full pipe.
         self.shared.changed.send_replace(());
         match cause {
-            Cause::Signal(signal) => tracing::info!(%signal, "shutdown signal"),
-            cause @ Cause::Programmatic(_) => tracing::info!(%cause, "shutdown triggered"),
+            Cause::Signal(signal) => tracing::info!(target: TARGET, %signal, "shutdown signal"),
+            cause @ Cause::Programmatic(_) => tracing::info!(target: TARGET, %cause, "shutdown triggered"),
         }
     }
 
@@ -107,7 +107,7 @@ impl Shutdown {
     /// Logs `shutdown forced`, the first time.
     pub fn force(&self) {
         if self.force_silently() {
-            tracing::warn!("shutdown forced");
+            tracing::warn!(target: TARGET, "shutdown forced");
         }
     }
 

@@ -12,7 +12,7 @@ use tokio::{
     signal::unix::{Signal, SignalKind, signal},
 };
 
-use crate::{Shutdown, Sig};
+use crate::{Shutdown, Sig, TARGET};
 
 /// The signals that a server lives and ends by.
 ///
@@ -102,20 +102,20 @@ impl Signals {
     fn order(&mut self, signal: Sig, shutdown: &Shutdown) {
         if std::mem::replace(&mut self.ordered, true) {
             if shutdown.force_silently() {
-                tracing::warn!(%signal, "second shutdown signal, forcing");
+                tracing::warn!(target: TARGET, %signal, "second shutdown signal, forcing");
             }
         } else if shutdown.is_triggered() {
-            tracing::info!(%signal, "shutdown signal, already shutting down; the next one forces");
+            tracing::info!(target: TARGET, %signal, "shutdown signal, already shutting down; the next one forces");
         } else {
             shutdown.trigger_with(signal);
         }
     }
 
     fn reload(&mut self) {
-        tracing::info!(signal = "SIGHUP", "reload");
+        tracing::info!(target: TARGET, signal = "SIGHUP", "reload");
         for reload in &mut self.reload {
             if catch_unwind(AssertUnwindSafe(reload)).is_err() {
-                tracing::error!("reload panicked");
+                tracing::error!(target: TARGET, "reload panicked");
             }
         }
     }

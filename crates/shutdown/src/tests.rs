@@ -48,7 +48,7 @@ impl Log {
 
 impl<S: Subscriber> tracing_subscriber::Layer<S> for Log {
     fn on_event(&self, event: &tracing::Event<'_>, _: Context<'_, S>) {
-        if *event.metadata().level() > Level::INFO || !event.metadata().target().starts_with("graceful_shutdown") {
+        if *event.metadata().level() > Level::INFO || event.metadata().target() != "graceful::shutdown" {
             return;
         }
         let (mut message, mut fields) = (String::new(), String::new());

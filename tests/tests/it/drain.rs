@@ -9,6 +9,8 @@ use tokio::net::TcpStream;
 
 use crate::playground;
 
+const TARGET: &str = "graceful::shutdown";
+
 #[tokio::test]
 async fn sixty_four_requests_are_answered_in_full_and_the_next_client_is_refused() {
     let mut program = playground(&[]).await;
@@ -36,6 +38,7 @@ async fn sixty_four_requests_are_answered_in_full_and_the_next_client_is_refused
     let at = |message: &str| lines.iter().position(|line| line["message"] == message).expect(message);
     let (signal, stopped) = (at("shutdown signal"), at("server stopped"));
     assert_eq!(lines[signal]["signal"], "SIGTERM");
+    assert_eq!((&lines[signal]["target"], &lines[stopped]["target"]), (&TARGET.into(), &TARGET.into()));
     let slow = lines[signal..stopped].iter().filter(|line| line["path"] == "/slow" && line.is_access());
     let slow: Vec<_> = slow.map(|line| (&line["status"], &line["outcome"])).collect();
     assert_eq!(slow.len(), 65, "between the two lines");

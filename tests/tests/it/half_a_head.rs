@@ -33,6 +33,7 @@ async fn it_gets_408_at_the_limit_of_the_whole_head() {
     let line = ended.log.wait_for("sum", 1, |line| line["kind"] == "noise").await.swap_remove(0);
     assert_eq!((&line["target"], &line["source"]), (&"graceful::server".into(), &"http".into()));
     assert_eq!((&line["count"], &line["kinds"]), (&1.into(), &"header_timeout=1".into()));
+    assert_eq!(ended.log.lines().last().expect("lines")["message"], "server stopped", "the last word is the last");
 }
 
 #[tokio::test]

@@ -18,6 +18,7 @@ mod playground;
 mod production;
 mod public;
 mod request_ids;
+mod rolling_restart;
 mod systemd;
 mod tls;
 mod websocket;

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use graceful::{Config, Server};
+use nix::sys::signal::Signal;
 use tests::{Client, within};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
@@ -82,6 +83,21 @@ async fn a_proxy_that_says_nothing_is_closed_at_the_limit_of_a_head() {
     assert_eq!(ask(silent, b"").await, "");
     let line = program.log().message("no PROXY header").await;
     assert_eq!(line["error"], "it did not come in time");
+}
+
+#[tokio::test]
+async fn a_proxy_that_says_nothing_does_not_hold_up_a_shutdown() {
+    let program = playground(&["--proxy-protocol", "127.0.0.1", "--read-header-timeout", "off"]).await;
+    let silent = TcpStream::connect(program.address()).await.expect("it listens");
+    // The one behind it is served: so both are accepted.
+    let named = [b"PROXY TCP4 192.0.2.7 198.51.100.1 5000 443\r\n", GET].concat();
+    let other = TcpStream::connect(program.address()).await.expect("it listens");
+    assert!(ask(other, &named).await.starts_with("HTTP/1.1 200 "));
+    program.signal(Signal::SIGTERM);
+    assert_eq!(ask(silent, b"").await, "");
+    let ended = program.ended().await;
+    assert_eq!(ended.code, Some(0), "nobody was late: {}", ended.stderr);
+    assert!(!ended.log.lines().iter().any(|line| line["kind"] == "proxy_protocol"), "it has done nothing wrong");
 }
 
 #[tokio::test]

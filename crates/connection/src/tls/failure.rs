@@ -1,6 +1,7 @@
 use std::{error::Error, fmt, io};
 
 use super::rustls::{self, PeerIncompatible};
+use crate::Interrupted;
 
 /// Why there is no TLS connection with a client.
 #[derive(Debug)]
@@ -92,6 +93,15 @@ impl HandshakeError {
             Self::Timeout | Self::UnknownName(_) | Self::ClientCertificate(_) | Self::Refused(_) | Self::Shutdown => {
                 false
             }
+        }
+    }
+}
+
+impl From<Interrupted> for HandshakeError {
+    fn from(interrupted: Interrupted) -> Self {
+        match interrupted {
+            Interrupted::Elapsed => Self::Timeout,
+            Interrupted::Shutdown => Self::Shutdown,
         }
     }
 }

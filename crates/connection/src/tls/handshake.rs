@@ -14,13 +14,13 @@ use super::{
     hello::{self, First},
     rustls::server::Acceptor as Hello,
     stream::Replayed,
-    watch::Watch,
 };
 use crate::{
     CloseReason, Place,
     connection::SETTLE,
     settings::deadline,
     shared::{Shared, Signal},
+    wait::Watch,
 };
 
 /// How long a client in the middle of its handshake may go on when the server is told to drain. Two round trips.

@@ -1,9 +1,9 @@
 //! The signal to drain, and the one that forces.
 
-use graceful_connection::{CloseReason, Gauges};
+use graceful_connection::{CloseReason, Gauges, Registry};
 use tokio::io::AsyncReadExt;
 
-use crate::server::{SECOND, assert_at, connect};
+use crate::server::{SECOND, assert_at, connect, connect_to, settings};
 
 const GET: &str = "GET / HTTP/1.1\r\nhost: x\r\n\r\n";
 
@@ -26,6 +26,28 @@ async fn one_that_never_spoke_closes_at_once() {
     let (ended, took) = client.ended().await;
     assert_eq!(ended.reason, CloseReason::Drained);
     assert!(took < SECOND, "{took:?}");
+}
+
+/// In a last call the client is accepted after the signal, and what it sends comes a moment later.
+#[tokio::test(start_paused = true)]
+async fn one_that_has_only_just_come_is_given_the_time_to_speak() {
+    for before in [true, false] {
+        let registry = Registry::new();
+        if before {
+            registry.drain();
+        }
+        let mut client = connect_to(registry.clone(), settings());
+        registry.drain();
+        tokio::time::sleep(SECOND / 5).await;
+        client.send(GET).await;
+        let answer = client.answer().await;
+        assert!(answer.contains("connection: close") && answer.ends_with("ok"), "{answer}");
+
+        let client = connect_to(registry.clone(), settings());
+        let (ended, took) = client.ended().await;
+        assert_eq!(ended.reason, CloseReason::Drained);
+        assert!(took < SECOND / 2, "not for long: {took:?}");
+    }
 }
 
 #[tokio::test(start_paused = true)]

@@ -6,7 +6,7 @@ use h2::client::SendRequest;
 use http::Request;
 use tokio::{io::AsyncWriteExt, task::JoinHandle, time::Instant};
 
-use crate::server::{SECOND, assert_at, connect, connect_with, settings, with};
+use crate::server::{SECOND, assert_at, connect, connect_to, connect_with, settings, with};
 
 struct Client {
     send: SendRequest<Bytes>,
@@ -135,6 +135,19 @@ async fn a_drain_of_an_idle_connection_ends_it() {
     client.registry.drain();
     client.server.await.expect("no panic");
     assert!(client.start.elapsed() < SECOND, "{:?}", client.start.elapsed());
+}
+
+/// In a last call the client is accepted after the signal: it would be told to go elsewhere before it has asked for
+/// anything.
+#[tokio::test(start_paused = true)]
+async fn one_that_has_only_just_come_is_served_once() {
+    let registry = Registry::new();
+    registry.drain();
+    let client = handshake(connect_to(registry, settings())).await;
+    tokio::time::sleep(SECOND / 5).await;
+    assert_eq!(get(&client.send, "/").await.expect("an answer").status(), 200);
+    assert_eq!(client.server.await.expect("no panic").reason, CloseReason::Drained);
+    assert!(client.start.elapsed() < SECOND / 2, "{:?}", client.start.elapsed());
 }
 
 #[tokio::test(start_paused = true)]

@@ -1,5 +1,7 @@
 use std::{path::PathBuf, time::Duration};
 
+use clap::builder::BoolishValueParser;
+
 use super::{
     Config, LogFormat, Preset, RequestIdFormat,
     setting::{OrOff, Value, duration_or_zero},
@@ -36,6 +38,18 @@ pub struct Args {
     /// separated by commas [default: 127.0.0.1:8080]
     #[arg(long, env = "GRACEFUL_LISTEN", value_name = "ADDRESS")]
     pub listen: Option<String>,
+
+    /// Let another instance listen on the same TCP addresses (SO_REUSEPORT), as the next generation does
+    #[arg(
+        long,
+        env = "GRACEFUL_REUSE_PORT",
+        value_name = "BOOL",
+        num_args = 0..=1,
+        require_equals = true,
+        default_missing_value = "true",
+        value_parser = BoolishValueParser::new()
+    )]
+    pub reuse_port: Option<bool>,
 
     /// Where the internal port listens (/livez, /readyz), or off [default: 127.0.0.1:6060]
     #[arg(long, env = "GRACEFUL_DEBUG_LISTEN", value_name = "ADDRESS")]
@@ -176,6 +190,7 @@ impl Args {
     pub fn config(self) -> Config {
         let Self {
             listen,
+            reuse_port,
             debug_listen,
             proxy_protocol,
             preset,
@@ -208,6 +223,7 @@ impl Args {
         } = self;
         let mut config = Config::preset(preset.unwrap_or_default());
         set(&mut config.listen, listen);
+        set(&mut config.reuse_port, reuse_port);
         set(&mut config.debug_listen, debug_listen.map(|or_off| or_off.0));
         set(&mut config.proxy_protocol, proxy_protocol);
         set(&mut config.tls_cert, tls_cert.map(Some));
@@ -272,6 +288,15 @@ mod tests {
         let config = parse(&["--preset", "upload", "--idle-timeout", "7s"]).expect("good values");
         assert_eq!(config.idle_timeout, Some(Duration::from_secs(7)));
         assert_eq!(config.read_timeout, None, "the preset's");
+    }
+
+    #[test]
+    fn a_switch_is_on_where_it_stands_alone() {
+        for (args, on) in
+            [(&[][..], false), (&["--reuse-port"], true), (&["--reuse-port=off"], false), (&["--reuse-port=1"], true)]
+        {
+            assert_eq!(parse(args).expect("good values").reuse_port, on, "{args:?}");
+        }
     }
 
     #[test]

@@ -7,11 +7,14 @@ use graceful_listener::ResetSwitch;
 use graceful_shutdown::{Budget, Late, Report, Shutdown, Step, Why};
 use tokio::time::{Instant, sleep_until, timeout};
 
-use crate::last_resort::Draining;
+use crate::{last_resort::Draining, server_log::ServerLog};
+
+/// The target of what a shutdown says, here and in `graceful-shutdown`.
+const TARGET: &str = "graceful::shutdown";
 
 /// How long a connection that was told to end by force may take for it: it only has to be polled once more. One whose
 /// thread is blocked is left behind.
-const FORCED: Duration = Duration::from_millis(500);
+const FORCED: Duration = Duration::from_millis(250);
 
 /// When the order to end was given, and how much time there is from then on.
 #[derive(Debug)]
@@ -37,14 +40,22 @@ impl Order {
 
 /// Lets the connections, which were told to drain, finish, then runs the hooks, all within the budget; what is late is
 /// closed by force.
-pub(super) async fn drain(shutdown: &Shutdown, registry: &Registry, reset: &ResetSwitch, order: &Order) -> Report {
+pub(super) async fn drain(
+    shutdown: &Shutdown,
+    registry: &Registry,
+    reset: &ResetSwitch,
+    order: &Order,
+    log: &ServerLog,
+) -> Report {
     let mut report = Report::new(shutdown.cause().cloned());
     report.push(connections(shutdown, registry, reset, order).await);
     report.append(shutdown.run_phases(order.budget).await);
+    // What is still to be told of the connections comes before the last word.
+    log.flush();
     if report.is_clean() {
-        tracing::info!(took_ms = millis(report.took()), "server stopped");
+        tracing::info!(target: TARGET, took_ms = millis(report.took()), "server stopped");
     } else {
-        tracing::error!(took_ms = millis(report.took()), %report, "server stopped by force");
+        tracing::error!(target: TARGET, took_ms = millis(report.took()), %report, "server stopped by force");
     }
     report
 }
@@ -76,10 +87,10 @@ async fn connections(shutdown: &Shutdown, registry: &Registry, reset: &ResetSwit
 pub(crate) fn tell_late(late: &[Late], what: &'static str) {
     const MOST: usize = 20;
     for late in late.iter().take(MOST) {
-        tracing::warn!(%late, "{what}");
+        tracing::warn!(target: TARGET, %late, "{what}");
     }
     if late.len() > MOST {
-        tracing::warn!(count = late.len() - MOST, "{what}: and more");
+        tracing::warn!(target: TARGET, count = late.len() - MOST, "{what}: and more");
     }
 }
 

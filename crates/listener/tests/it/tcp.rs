@@ -1,5 +1,7 @@
 use std::{net::SocketAddr, time::Duration};
 
+#[cfg(target_os = "linux")]
+use futures_util::future::join_all;
 use graceful_listener::{BindError, ListenAddr, Listener, Peer, TcpListener, TcpOptions};
 use socket2::SockRef;
 use tokio::{
@@ -125,6 +127,56 @@ async fn sockets_that_ask_for_it_share_a_port() {
     let _second = options.bind(&address).await.expect("both asked for it");
     let error = TcpListener::bind(&address).await.expect_err("this one did not");
     assert!(matches!(error, BindError::InUse { .. }), "{error:?}");
+}
+
+/// Two generations of a server on one port. The kernel has picked one of them for each client by the time that the first
+/// packet is there; without this, those that it picked the old one for would be reset, or refused.
+#[cfg(target_os = "linux")]
+#[tokio::test]
+async fn who_waits_at_a_closed_queue_is_accepted_and_who_comes_goes_to_the_next_listener() {
+    let options = TcpOptions::new().reuse_port(true);
+    let mut old = options.bind("127.0.0.1:0").await.expect("bind");
+    let address = local(&old);
+    let mut waiting = Vec::new();
+    for _ in 0..20 {
+        waiting.push(TcpStream::connect(address).await.expect("connect"));
+    }
+    let mut new = options.bind(&address.to_string()).await.expect("both asked for it");
+    assert!(old.close_queue());
+    let coming: Vec<_> = (0..20)
+        .map(|_| async move { TcpStream::connect(address).await.expect("the other one listens").local_addr() })
+        .collect();
+    let server = async {
+        for client in &waiting {
+            let accepted = old.accept().await.expect("accept");
+            assert_eq!(accepted.peer.socket_addr(), client.local_addr().ok(), "nobody was lost, and nobody was added");
+        }
+        assert!(task::spawn(old.accept()).poll().is_pending(), "the queue is empty, and stays so");
+        drop(old);
+        let mut peers = Vec::new();
+        for _ in 0..20 {
+            // Some of them a second later: it was the old one that did not hear them.
+            peers.push(new.accept().await.expect("accept").peer.socket_addr().expect("TCP"));
+        }
+        peers.sort_unstable();
+        peers
+    };
+    let (clients, peers) = tokio::join!(join_all(coming), server);
+    let mut clients: Vec<_> = clients.into_iter().map(|client| client.expect("bound")).collect();
+    clients.sort_unstable();
+    assert_eq!(clients, peers);
+}
+
+#[cfg(target_os = "linux")]
+#[tokio::test]
+async fn a_queue_that_others_may_share_is_not_closed() {
+    let std = std::net::TcpListener::bind("127.0.0.1:0").expect("bind");
+    let shared = std.try_clone().expect("a descriptor");
+    let mut ours = TcpListener::from_std(std).expect("taken over");
+    assert!(!ours.close_queue());
+    drop(ours);
+    let client = TcpStream::connect(shared.local_addr().expect("bound")).await.expect("connect");
+    assert_eq!(shared.accept().expect("accept").1, client.local_addr().expect("bound"));
 }
 
 #[tokio::test]

@@ -5,10 +5,12 @@ use std::{
     os::unix::fs::PermissionsExt,
     path::{Path, PathBuf},
     sync::atomic::{AtomicU32, Ordering::Relaxed},
+    time::Duration,
 };
 
 use graceful_listener::{
-    Accepted, BindError, Limited, ListenAddr, Listener, Logged, Peer, PerIp, UnixListener, UnixOptions,
+    Accepted, BindError, ConnectionRate, Limited, ListenAddr, Listener, Logged, Peer, PerIp, Proxied, Rate, Several,
+    UnixListener, UnixOptions,
 };
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
@@ -78,6 +80,24 @@ async fn a_cancelled_accept_loses_no_connection() {
     drop(accept);
     client.write_all(b"x").await.expect("write");
     assert_eq!(listener.accept().await.expect("accept").io.read_u8().await.expect("read"), b'x');
+}
+
+#[tokio::test]
+async fn who_waits_at_a_closed_queue_is_accepted_and_nobody_comes() {
+    let dir = Dir::new();
+    let path = dir.join("app.sock");
+    let listener = UnixListener::bind(&address(&path)).await.expect("bind");
+    // Through every wrapper.
+    let rate = ConnectionRate::new(9, Duration::from_secs(1));
+    let mut listener =
+        Logged::new(Proxied::new(PerIp::new(Rate::new(Limited::new(Several::new([listener]), 9), rate), 9), []));
+    let mut waiting = UnixStream::connect(&path).await.expect("connect");
+    assert!(listener.close_queue());
+    let refused = UnixStream::connect(&path).await.expect_err("the entrance is gone");
+    assert_eq!(refused.kind(), io::ErrorKind::NotFound);
+    waiting.write_all(b"x").await.expect("write");
+    assert_eq!(listener.accept().await.expect("accept").io.read_u8().await.expect("read"), b'x');
+    assert!(!listener.close_queue(), "it is closed");
 }
 
 #[tokio::test]
