@@ -15,8 +15,8 @@ use crate::{
     shared::{Override, Shared},
 };
 
-/// How long an HTTP/2 peer may take to answer our GOAWAY, and a client to take its 408.
-const FAREWELL: Duration = Duration::from_secs(5);
+/// How long an HTTP/2 peer may take to answer our GOAWAY, as in Go's server, and a client to take its 408.
+const FAREWELL: Duration = Duration::from_secs(1);
 
 /// What a connection looks like after it was polled.
 #[derive(Clone, Copy, Debug)]

@@ -70,7 +70,7 @@ impl Listener for Queue {
     }
 }
 
-fn serve() -> Serve<impl HttpService + Clone> {
+fn serve() -> Serve<impl HttpService> {
     Serve {
         service: plain(Router::new()),
         settings: Arc::default(),
