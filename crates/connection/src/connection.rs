@@ -151,6 +151,10 @@ where
                 }
                 continue;
             }
+            if facts.http2 && this.closing.is_some() && this.settle.is_none() && this.clock.phase() == Phase::Idle {
+                // The last stream is over; a peer that answers nothing is not waited for as an idle one.
+                this.clock.close(now);
+            }
 
             let due = this.clock.deadline(this.settings, facts);
             if let Some((_, limit)) = due.filter(|(at, _)| *at <= now) {

@@ -132,6 +132,8 @@ impl Clock {
             self.pace.restart(facts.written);
         }
         match self.phase {
+            // On its way before the client knew: it is answered like any other.
+            Phase::Closing if facts.http2 && facts.in_flight > 0 => self.enter(Phase::Active, now),
             Phase::Closing | Phase::Lingering => {
                 if facts.lingering && self.phase == Phase::Closing {
                     self.enter(Phase::Lingering, now);

@@ -4,7 +4,11 @@ use bytes::Bytes;
 use graceful_connection::{CloseReason, Registry};
 use h2::client::SendRequest;
 use http::Request;
-use tokio::{io::AsyncWriteExt, task::JoinHandle, time::Instant};
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    task::JoinHandle,
+    time::Instant,
+};
 
 use crate::server::{SECOND, assert_at, connect, connect_to, connect_with, settings, with};
 
@@ -159,6 +163,25 @@ async fn a_peer_that_never_answers_the_goaway_is_not_waited_for_long() {
     registry.drain();
     assert_eq!(server.await.expect("no panic").reason, CloseReason::Drained);
     assert_at(start.elapsed(), 2 * SECOND);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_request_that_crosses_the_goaway_is_answered_and_its_peer_not_waited_for_after_that() {
+    let crate::server::Client { mut io, server, registry, start } = connect();
+    io.write_all(&frames(true, b"")).await.expect("the server reads");
+    // One request, so that it is no newcomer.
+    io.write_all(b"\0\0\x08\x01\x05\0\0\0\x01\x82\x86\x41\x01x\x04\x01/").await.expect("the server reads");
+    tokio::time::sleep(SECOND).await;
+    registry.drain();
+    tokio::time::sleep(SECOND / 2).await;
+    // `GET /slow`, which takes ten seconds; no PONG, before it or after it.
+    io.write_all(b"\0\0\x0c\x01\x05\0\0\0\x03\x82\x86\x41\x01x\x04\x05/slow").await.expect("the server reads");
+    let ended = server.await.expect("no panic");
+    assert_eq!((ended.reason, ended.requests), (CloseReason::Drained, 2));
+    assert_at(start.elapsed(), SECOND + SECOND / 2 + 10 * SECOND + SECOND);
+    let mut answers = Vec::new();
+    io.read_to_end(&mut answers).await.expect("a plain end");
+    assert!(answers.ends_with(b"slow"), "answered in full: {answers:?}");
 }
 
 #[tokio::test(start_paused = true)]
