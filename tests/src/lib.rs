@@ -5,12 +5,14 @@
 #![forbid(unsafe_code)]
 
 mod client;
+mod frames;
 mod log;
 mod program;
 
 use std::time::Duration;
 
 pub use self::client::{Answer, Client};
+pub use self::frames::{Frame, Http2};
 pub use self::log::{Line, Log};
 pub use self::program::{Ended, Program, run_to_end};
 

@@ -6,7 +6,7 @@ use bytes::Bytes;
 use h2::{Reason, client::SendRequest};
 use http::{Request, response};
 use nix::sys::signal::Signal;
-use tests::within;
+use tests::{Frame, Http2, within};
 use tokio::net::TcpStream;
 
 use crate::playground;
@@ -61,6 +61,42 @@ async fn it_is_answered_recorded_and_goes_away_when_told() {
     drop((slow, ready, client));
     let ended = program.ended().await;
     assert_eq!(ended.code, Some(0), "{}", ended.stderr);
+}
+
+/// RFC 9113, 6.8: a first GOAWAY that still allows every stream, and only when the client has had the time to read it the
+/// one that says which were the last.
+#[tokio::test]
+async fn goaway_is_said_twice_so_that_no_request_on_its_way_is_lost() {
+    for answers_ping in [true, false] {
+        let program = playground(&[]).await;
+        let mut client = Http2::begin(TcpStream::connect(program.address()).await.expect("somebody listens")).await;
+        client.get(1, "/slow?ms=1000").await;
+        program.log().message("waiting").await;
+        program.signal(Signal::SIGTERM);
+
+        let first = client.next(Frame::GOAWAY).await;
+        assert_eq!(first.last_stream(), u32::MAX >> 1, "every stream is allowed");
+        assert_eq!(first.payload[4..8], [0; 4], "NO_ERROR");
+        let ping = client.next(Frame::PING).await;
+        assert_eq!(ping.flags & Frame::ACK, 0);
+        // It was on its way: the server cannot know that it was sent after the GOAWAY was read.
+        client.get(3, "/healthz").await;
+        if answers_ping {
+            client.send(Frame::PING, Frame::ACK, 0, &ping.payload).await;
+            let second = client.next(Frame::GOAWAY).await;
+            assert_eq!(second.last_stream(), 3, "both are served, and nothing more");
+        }
+        let mut ended = Vec::new();
+        while let Ok(frame) = client.frame().await {
+            if frame.kind == Frame::DATA && frame.flags & Frame::END_STREAM != 0 {
+                ended.push(frame.stream);
+            }
+        }
+        assert!(ended.contains(&1), "the one in flight is answered in full, with a PONG or without");
+        assert_eq!(program.log().access("/healthz", 1).await[0]["status"], 200, "and so is the other");
+        let ended = program.ended().await;
+        assert_eq!(ended.code, Some(0), "{}", ended.stderr);
+    }
 }
 
 #[tokio::test]

@@ -9,6 +9,7 @@ mod forced;
 mod half_a_head;
 mod http2;
 mod internal_port;
+mod late;
 mod layers_on_axum;
 mod layers_on_hyper;
 mod limits;

@@ -75,7 +75,10 @@ pub(crate) async fn connect(
     shake_hands(within("a connection", TcpStream::connect(address)).await?, trusted).await
 }
 
-async fn shake_hands(socket: TcpStream, trusted: &CertificateDer<'static>) -> io::Result<TlsStream<TcpStream>> {
+pub(crate) async fn shake_hands(
+    socket: TcpStream,
+    trusted: &CertificateDer<'static>,
+) -> io::Result<TlsStream<TcpStream>> {
     let mut roots = RootCertStore::empty();
     roots.add(trusted.clone()).expect("a root");
     let config = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
