@@ -1,11 +1,16 @@
 //! A client whose handshake the kernel has finished believes that it is connected. SIGTERM must not take that back.
 
-use std::{io::Write, net::TcpStream};
+use std::{
+    future::IntoFuture,
+    io::Write,
+    net::{SocketAddr, TcpStream},
+};
 
 use axum::{Router, routing::get};
-use graceful::{Config, Server};
+use graceful::{Config, Server, Shutdown};
 use nix::sys::signal::Signal;
-use tests::{Client, within};
+use tests::{Client, PATIENCE, within};
+use tokio::time::Instant;
 
 use crate::playground;
 
@@ -35,19 +40,48 @@ async fn who_waits_for_a_place_at_the_order_to_end_is_served() {
     check(Some(EACH)).await;
 }
 
-/// Server and clients share one thread, so that the server learns of nothing before all of it has happened, and of the
-/// order to end first.
 async fn check(max_connections: Option<usize>) {
     let mut config = Config::default();
     config.listen = "127.0.0.1:0".to_owned();
     config.debug_listen = None;
     config.max_connections = max_connections;
-    let router = Router::new().route("/healthz", get(async || "ok\n"));
-    let bound = Server::new(router).config(config).bind().await.expect("a free port");
+    let bound = Server::new(router()).config(config).bind().await.expect("a free port");
     let (address, shutdown) = (bound.local_addr().expect("an address"), bound.shutdown());
     #[expect(clippy::disallowed_methods, reason = "the test waits for it")]
     let server = tokio::spawn(bound.run());
 
+    let mut clients = wait_in_the_kernel(address, &shutdown).await;
+    assert_eq!(lost(&mut clients).await, [0, 0], "of {EACH} idle and {EACH} queued clients");
+    let report = within("the server to end", server).await.expect("no panic").expect("a clean end");
+    assert!(report.is_clean(), "{report}");
+}
+
+/// What the same clients see of `axum::serve`: not a test of it, but that the test above is one.
+#[tokio::test]
+#[expect(clippy::print_stdout, reason = "the figures are what it is for")]
+async fn what_a_plain_server_does_to_them() {
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+    let (address, shutdown) = (listener.local_addr().expect("an address"), Shutdown::new());
+    let triggered = shutdown.clone();
+    let serve = axum::serve(listener, router()).with_graceful_shutdown(async move { triggered.triggered().await });
+    #[expect(clippy::disallowed_methods, reason = "the test waits for it")]
+    let server = tokio::spawn(serve.into_future());
+
+    let mut clients = wait_in_the_kernel(address, &shutdown).await;
+    let [idle, queued] = lost(&mut clients).await;
+    println!("axum::serve loses {idle} of {EACH} idle and {queued} of {EACH} queued clients");
+    within("the server to end", server).await.expect("no panic").expect("a clean end");
+}
+
+fn router() -> Router {
+    Router::new().route("/healthz", get(async || "ok\n"))
+}
+
+/// Clients with a request in the kernel, on idle connections and in the accept queue, and then the order to end.
+///
+/// Server and clients share one thread, so that the server learns of nothing before all of it has happened, and of the
+/// order to end first.
+async fn wait_in_the_kernel(address: SocketAddr, shutdown: &Shutdown) -> Vec<Client> {
     let (mut sockets, mut clients) = (Vec::new(), Vec::new());
     for _ in 0..EACH {
         let socket = TcpStream::connect(address).expect("somebody listens");
@@ -63,12 +97,56 @@ async fn check(max_connections: Option<usize>) {
     for socket in &mut sockets {
         socket.write_all(REQUEST).expect("the kernel takes it");
     }
+    #[cfg(target_os = "linux")]
+    {
+        let all = Waiting { connections: EACH, requests: 2 * EACH };
+        let begin = Instant::now();
+        while Waiting::at(address) != all && begin.elapsed() < PATIENCE {
+            std::thread::yield_now();
+        }
+        assert_eq!(Waiting::at(address), all, "they do wait in the kernel");
+    }
     shutdown.trigger();
     clients.extend(sockets.split_off(EACH).into_iter().map(Client::from_std));
+    clients
+}
 
-    assert_eq!(lost(&mut clients).await, [0, 0], "of {EACH} idle and {EACH} queued clients");
-    let report = within("the server to end", server).await.expect("no panic").expect("a clean end");
-    assert!(report.is_clean(), "{report}");
+/// What the kernel holds for a server that has not asked for it.
+#[cfg(target_os = "linux")]
+#[derive(Debug, PartialEq)]
+struct Waiting {
+    /// In the accept queue.
+    connections: usize,
+    /// Connections, there and elsewhere, with a whole request to be read.
+    requests: usize,
+}
+
+#[cfg(target_os = "linux")]
+impl Waiting {
+    /// As `proc_pid_net(5)` has it: local address, remote address, state, `tx_queue:rx_queue`, which is the length of the
+    /// accept queue for a socket that listens.
+    fn at(address: SocketAddr) -> Self {
+        const ESTABLISHED: &str = "01";
+        const LISTENS: &str = "0A";
+        let table = std::fs::read_to_string("/proc/net/tcp").expect("a Linux");
+        let port = format!(":{:04X}", address.port());
+        let mut waiting = Self { connections: 0, requests: 0 };
+        for line in table.lines().skip(1) {
+            let fields: Vec<_> = line.split_whitespace().collect();
+            let &[_, local, _, state, queues, ..] = &fields[..] else { continue };
+            if !local.ends_with(&port) {
+                continue;
+            }
+            let unread = queues.split_once(':').map(|(_, unread)| usize::from_str_radix(unread, 16));
+            let unread = unread.expect("two queues").expect("a number");
+            match state {
+                LISTENS => waiting.connections = unread,
+                ESTABLISHED if unread == REQUEST.len() => waiting.requests += 1,
+                _ => {}
+            }
+        }
+        waiting
+    }
 }
 
 #[tokio::test]
