@@ -23,8 +23,8 @@ pub enum Error {
     Inherited(io::Error),
     /// The runtime could not be built. Exit code 1.
     Runtime(io::Error),
-    /// The shutdown ran out of time, or was told to hurry by a second signal: something was closed by force. The report
-    /// names it. Exit code 3.
+    /// The shutdown ran out of time, or was told to hurry by a second signal: something was closed by force. Or a hook
+    /// panicked. The report names it. Exit code 3.
     Forced(Box<Report>),
 }
 

@@ -185,7 +185,7 @@ impl BoundServer {
     ///
     /// # Errors
     ///
-    /// [`Error::Forced`] if something had to be closed by force.
+    /// [`Error::Forced`] if something had to be closed by force, or a hook panicked.
     pub async fn run(self) -> Result<Report, Error> {
         let Self { router, config, shutdown, tls, mut signals, public, proxies, internal } = self;
         let addresses: Vec<_> = public

@@ -70,7 +70,7 @@ enum Guest {
     Http2Stalled,
     /// Not a byte of a TLS handshake.
     NoHello,
-    /// A part of a ClientHello.
+    /// A part of a `ClientHello`.
     HalfHello,
     /// A whole one, and no answer to the server's.
     HalfHandshake,
@@ -189,7 +189,7 @@ async fn check(guests: Vec<Guest>, tls: Option<(&Files, &CertificateDer<'static>
         .filter_map(|(guest, arrived)| Some((arrived.peer.to_string(), guest.late()?.to_owned())))
         .collect();
     due.sort_unstable();
-    let (Ok(report) | Err(report)) = report(ended);
+    let report = report(ended);
     let mut late: Vec<_> = report.late().map(|(_, late)| (detail(late, "peer"), said(late))).collect();
     late.sort_unstable();
     assert_eq!(late, due, "exactly those who are late are named: {over}: {report:#}");
@@ -197,11 +197,11 @@ async fn check(guests: Vec<Guest>, tls: Option<(&Files, &CertificateDer<'static>
     assert!(took < TIMEOUT || !due.is_empty(), "nobody is waited for to the deadline: {over} took {took:?}");
 }
 
-#[expect(clippy::result_large_err, reason = "they are looked at, not passed on")]
-fn report(ended: Result<Report, Error>) -> Result<Report, Report> {
+/// What came of it, well or not.
+fn report(ended: Result<Report, Error>) -> Report {
     match ended {
-        Ok(report) => Ok(report),
-        Err(Error::Forced(report)) => Err(*report),
+        Ok(report) => report,
+        Err(Error::Forced(report)) => *report,
         Err(other) => panic!("{other}"),
     }
 }

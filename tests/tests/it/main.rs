@@ -7,6 +7,7 @@ mod drain;
 mod events;
 mod forced;
 mod half_a_head;
+mod hooks;
 mod http2;
 mod internal_port;
 mod late;
