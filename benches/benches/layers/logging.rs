@@ -2,7 +2,7 @@
 
 use std::{io, sync::LazyLock};
 
-use graceful_json_log::{JsonLayer, LiveFilter, LogConfig, LogWriter, Output};
+use graceful_json_log::{JsonSubscriber, LiveFilter, LogConfig, LogWriter, Output};
 use tracing::{
     Dispatch, Event, Metadata, Subscriber,
     dispatcher::{DefaultGuard, set_default},
@@ -42,7 +42,7 @@ pub(crate) fn json_log() -> DefaultGuard {
         config.open().expect("a thread starts")
     });
     let filter = LiveFilter::new("info").expect("a level");
-    set_default(&Dispatch::new(tracing_subscriber::registry().with(filter).with(JsonLayer::new(WRITER.clone()))))
+    set_default(&Dispatch::new(JsonSubscriber::new(WRITER.clone()).with(filter)))
 }
 
 struct Noop;

@@ -6,7 +6,7 @@
 use std::{io, sync::LazyLock, time::Duration};
 
 use divan::{AllocProfiler, Bencher};
-use graceful_json_log::{JsonLayer, LiveFilter, LogConfig, LogWriter, Output};
+use graceful_json_log::{JsonLayer, JsonSubscriber, LiveFilter, LogConfig, LogWriter, Output};
 use tracing::{Dispatch, Span, info, info_span, trace};
 use tracing_subscriber::layer::SubscriberExt;
 
@@ -20,6 +20,11 @@ static WRITER: LazyLock<LogWriter> = LazyLock::new(|| {
 
 static OURS: LazyLock<Dispatch> = LazyLock::new(|| {
     let filter = LiveFilter::new("info").expect("a level");
+    Dispatch::new(JsonSubscriber::new(WRITER.clone()).with(filter))
+});
+
+static LAYER: LazyLock<Dispatch> = LazyLock::new(|| {
+    let filter = LiveFilter::new("info").expect("a level");
     Dispatch::new(tracing_subscriber::registry().with(filter).with(JsonLayer::new(WRITER.clone())))
 });
 
@@ -30,17 +35,24 @@ static PEER: LazyLock<Dispatch> = LazyLock::new(|| {
 
 #[derive(Clone, Copy, Debug)]
 enum Log {
+    /// As `init` logs.
     Ours,
+    /// Our layer in a registry.
+    Layer,
     Peer,
 }
 
 impl Log {
+    fn dispatch(self) -> &'static Dispatch {
+        match self {
+            Self::Ours => &OURS,
+            Self::Layer => &LAYER,
+            Self::Peer => &PEER,
+        }
+    }
+
     fn bench(self, bencher: Bencher<'_, '_>, log: impl Fn() + Sync) {
-        let dispatch = match self {
-            Self::Ours => &*OURS,
-            Self::Peer => &*PEER,
-        };
-        tracing::dispatcher::with_default(dispatch, || {
+        tracing::dispatcher::with_default(self.dispatch(), || {
             (0..1_000).for_each(|_| log());
             bencher.bench_local(log);
         });
@@ -48,7 +60,7 @@ impl Log {
     }
 }
 
-const BOTH: [Log; 2] = [Log::Ours, Log::Peer];
+const ALL: [Log; 3] = [Log::Ours, Log::Layer, Log::Peer];
 
 fn request() -> Span {
     info_span!("request", method = "GET", path = "/api/work", request_id = "0190163d-8694-739b-aea5-966c26f8ad91")
@@ -67,36 +79,33 @@ fn access() {
     );
 }
 
-#[divan::bench(args = BOTH)]
+#[divan::bench(args = ALL)]
 fn message(bencher: Bencher<'_, '_>, log: Log) {
     log.bench(bencher, || info!("a message"));
 }
 
-#[divan::bench(args = BOTH)]
+#[divan::bench(args = ALL)]
 fn line_in_a_request(bencher: Bencher<'_, '_>, log: Log) {
-    let span = match log {
-        Log::Ours => tracing::dispatcher::with_default(&OURS, request),
-        Log::Peer => tracing::dispatcher::with_default(&PEER, request),
-    };
+    let span = tracing::dispatcher::with_default(log.dispatch(), request);
     span.in_scope(|| log.bench(bencher, || info!(user = 42, rows = 7, "found")));
 }
 
-#[divan::bench(args = BOTH)]
+#[divan::bench(args = ALL)]
 fn access_line(bencher: Bencher<'_, '_>, log: Log) {
     log.bench(bencher, access);
 }
 
-#[divan::bench(args = BOTH)]
+#[divan::bench(args = ALL)]
 fn request_span(bencher: Bencher<'_, '_>, log: Log) {
     log.bench(bencher, || drop(request()));
 }
 
-#[divan::bench(args = BOTH)]
+#[divan::bench(args = ALL)]
 fn request_with_its_access_line(bencher: Bencher<'_, '_>, log: Log) {
     log.bench(bencher, || request().in_scope(access));
 }
 
-#[divan::bench(args = BOTH)]
+#[divan::bench(args = ALL)]
 fn off(bencher: Bencher<'_, '_>, log: Log) {
     log.bench(bencher, || trace!(user = 42, "off"));
 }

@@ -5,7 +5,7 @@ use std::{
     time::Duration,
 };
 
-use crate::{FilterError, LogWriter, Output, layer, time::now};
+use crate::{FilterError, LogWriter, Output, line, time::now};
 
 /// What a log is like. See [`init`](crate::init) and, for a registry of one's own, [`open`](Self::open).
 #[derive(Debug)]
@@ -131,7 +131,7 @@ impl Format {
     /// Writes the line that says how many lines were lost.
     pub(crate) fn loss(self, dropped: u64, out: &mut Vec<u8>) {
         match self {
-            Self::Json => layer::loss(now(), dropped, out),
+            Self::Json => line::loss(now(), dropped, out),
             Self::Pretty => out.extend_from_slice(format!("{:>27} {dropped} log lines dropped\n", "WARN").as_bytes()),
         }
     }

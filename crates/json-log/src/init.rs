@@ -3,7 +3,7 @@ use std::{io, panic, thread, time::Duration};
 use tracing::{Dispatch, callsite, dispatcher};
 use tracing_subscriber::{fmt, layer::SubscriberExt, registry};
 
-use crate::{FilterError, Format, InitError, JsonLayer, LiveFilter, LogConfig, LogStats, LogWriter, NotFlushed};
+use crate::{FilterError, Format, InitError, JsonSubscriber, LiveFilter, LogConfig, LogStats, LogWriter, NotFlushed};
 
 /// Logs for the whole program, as `config` says. To be called once, first in `main`.
 ///
@@ -18,12 +18,11 @@ pub fn init(config: LogConfig) -> Result<(LogHandle, LogGuard), InitError> {
     let filter = LiveFilter::new(&config.filter).map_err(InitError::Filter)?;
     let (format, colours, timeout) = (config.format, config.colours(), config.flush_timeout);
     let writer = config.open().map_err(InitError::Output)?;
-    let registry = registry().with(filter.clone());
     let dispatch = match format {
-        Format::Json => Dispatch::new(registry.with(JsonLayer::new(writer.clone()))),
+        Format::Json => Dispatch::new(JsonSubscriber::new(writer.clone()).with(filter.clone())),
         Format::Pretty => {
             let pretty = fmt::layer().with_ansi(colours).with_writer(writer.clone());
-            Dispatch::new(registry.with(pretty))
+            Dispatch::new(registry().with(filter.clone()).with(pretty))
         }
     };
     if dispatcher::set_global_default(dispatch).is_err() {

@@ -1,13 +1,14 @@
 //! What all lines of one place in the code have in common, rendered once a thread.
 
 use std::{
-    collections::HashMap,
+    collections::{BTreeMap, HashMap},
     hash::{BuildHasherDefault, Hasher},
+    sync::{Mutex, PoisonError},
 };
 
 use tracing::Metadata;
 
-use crate::escape::escape;
+use crate::{escape::escape, text::Text};
 
 /// The constant text of the lines of one callsite.
 pub(crate) struct Texts {
@@ -19,81 +20,123 @@ pub(crate) struct Texts {
 
 /// The key of a field.
 pub(crate) struct Key {
-    /// `,"key":`, if it fits.
-    short: [u8; SHORT],
-    length: usize,
-    /// Else it is here.
-    long: Box<[u8]>,
-    /// Two keys with different bits (0 to 63) are different keys.
-    pub(crate) bit: u8,
+    /// `,"key":`, if it is [plain](Self::plain), and then zeros.
+    short: [u8; Key::SHORT],
+    text: Box<[u8]>,
+    pub(crate) name: Name,
+    /// That of its name.
+    pub(crate) bit: u64,
     /// Whether an earlier field of the same callsite has the same key.
     pub(crate) again: bool,
+    plain: bool,
 }
 
 /// The texts of the callsites that a thread has met. Those are part of the program's text, so they do not become more
 /// and more, and no two ever have the same address.
 #[derive(Default)]
 pub(crate) struct Cache {
-    texts: HashMap<usize, Texts, BuildHasherDefault<AddressHasher>>,
+    texts: Vec<Texts>,
+    /// Which of them is of which address.
+    of: HashMap<usize, usize, BuildHasherDefault<AddressHasher>>,
+    /// The last of those with the same low bits: most lines of a busy thread are from a few places.
+    recent: [(usize, usize); RECENT],
 }
 
+const RECENT: usize = 16;
+
 impl Cache {
+    #[inline]
     pub(crate) fn texts(&mut self, metadata: &'static Metadata<'static>) -> &Texts {
-        self.texts.entry(std::ptr::from_ref(metadata).addr()).or_insert_with(|| Texts::new(metadata))
+        let address = std::ptr::from_ref(metadata).addr();
+        let recent = address / align_of::<Metadata<'_>>() % RECENT;
+        if self.recent[recent].0 != address {
+            self.recent[recent] = (address, self.find(address, metadata));
+        }
+        &self.texts[self.recent[recent].1]
+    }
+
+    #[inline(never)]
+    fn find(&mut self, address: usize, metadata: &Metadata<'_>) -> usize {
+        *self.of.entry(address).or_insert_with(|| {
+            self.texts.push(Texts::new(metadata));
+            self.texts.len() - 1
+        })
     }
 }
 
 impl Key {
-    fn new(text: &[u8], again: bool) -> Self {
-        let mut short = [0; SHORT];
-        let fits = text.len() <= SHORT;
-        if fits {
+    /// Most keys have less than 28 bytes.
+    pub(crate) const SHORT: usize = 32;
+
+    fn new(text: &[u8], name: Name, again: bool) -> Self {
+        let mut short = [0; Self::SHORT];
+        let plain = !again && text.len() < Self::SHORT;
+        if plain {
             short[..text.len()].copy_from_slice(text);
         }
-        let long = if fits { [].into() } else { text.into() };
-        Self { short, length: text.len(), long, bit: bit(text), again }
+        Self { short, text: text.into(), name, bit: name.bit(), again, plain }
     }
 
     /// `,"key":`.
-    fn text(&self) -> &[u8] {
-        if self.length <= SHORT { &self.short[..self.length] } else { &self.long }
+    pub(crate) fn text(&self) -> &[u8] {
+        &self.text
     }
 
-    /// Appends `,"key":` and says how long that is.
-    pub(crate) fn write(&self, out: &mut Vec<u8>) -> usize {
-        if self.length <= SHORT {
-            // Of a length that is known to the compiler, a copy is two moves; of another it is a call.
-            let length = out.len() + self.length;
-            out.extend_from_slice(&self.short);
-            out.truncate(length);
-        } else {
-            out.extend_from_slice(&self.long);
-        }
-        self.length
+    /// The same, of a length that the compiler knows, and how long it really is: less than that.
+    ///
+    /// `None` if it is longer, or if there is more to do than to write it.
+    #[inline(always)]
+    pub(crate) fn plain(&self) -> Option<(&[u8; Self::SHORT], usize)> {
+        self.plain.then_some((&self.short, self.text.len() % Self::SHORT))
     }
 }
 
-/// Most keys have less than 28 bytes.
-const SHORT: usize = 32;
+/// A number for the text of a key: in all of the process the same for the same text, and another for another.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Name(usize);
+
+impl Name {
+    fn of(key: &[u8]) -> Self {
+        // Keys are part of the program's text, as their callsites are: they do not become more and more.
+        static NAMES: Mutex<BTreeMap<Box<[u8]>, Name>> = Mutex::new(BTreeMap::new());
+        let mut names = NAMES.lock().unwrap_or_else(PoisonError::into_inner);
+        let next = Self(names.len());
+        *names.entry(key.into()).or_insert(next)
+    }
+
+    /// Two keys with different bits are different keys.
+    fn bit(self) -> u64 {
+        1 << self.0.min(Self::SHARED)
+    }
+
+    /// Whether no other key has its bit: the first 63 that a program logs.
+    pub(crate) const fn has_a_bit(self) -> bool {
+        self.0 < Self::SHARED
+    }
+
+    const SHARED: usize = 63;
+}
 
 impl Texts {
     #[cold]
     fn new(metadata: &Metadata<'_>) -> Self {
-        let mut head = b"\",\"level\":\"".to_vec();
-        head.extend_from_slice(metadata.level().as_str().as_bytes());
-        head.extend_from_slice(b"\",\"target\":\"");
+        let mut head = Text::default();
+        head.extend(b"\",\"level\":\"");
+        head.extend(metadata.level().as_str().as_bytes());
+        head.extend(b"\",\"target\":\"");
         escape(metadata.target(), &mut head);
-        head.push(b'"');
+        head.extend(b"\"");
 
         let mut keys = Vec::<Key>::new();
         for field in metadata.fields() {
-            let mut text = b",\"".to_vec();
+            let mut text = Text::default();
+            text.extend(b",\"");
             escape(key(field.name(), metadata.is_span()), &mut text);
-            text.extend_from_slice(b"\":");
-            let again = keys.iter().any(|key| key.text() == text);
-            keys.push(Key::new(&text, again));
+            text.extend(b"\":");
+            let name = Name::of(&text);
+            keys.push(Key::new(&text, name, keys.iter().any(|key| key.name == name)));
         }
-        Self { head: head.into(), keys: keys.into() }
+        Self { head: (*head).into(), keys: keys.into() }
     }
 }
 
@@ -108,12 +151,6 @@ fn key(name: &str, of_span: bool) -> &str {
         "message" if of_span => "field.message",
         _ => name,
     }
-}
-
-/// Spreads the keys of a line over 64 bits (FNV-1a).
-fn bit(key: &[u8]) -> u8 {
-    let hash = key.iter().fold(0x811c_9dc5_u32, |hash, byte| (hash ^ u32::from(*byte)).wrapping_mul(0x0100_0193));
-    (hash.wrapping_mul(0x9e37_79b9) >> 26) as u8
 }
 
 /// Addresses need no defence against chosen keys, only their zeros moved away from the low end.

@@ -1,14 +1,15 @@
 //! One line in the making: fields are written once, and every key stands in it once.
 
-use std::{error::Error, fmt, io::Write, time::Duration};
+use std::{error::Error, fmt, fmt::Write, time::Duration};
 
 use smallvec::SmallVec;
 use tracing::field::{Field, Visit};
 
 use crate::{
-    escape::{Escaped, escape},
-    keys::Key,
+    escape::{self, Escaped},
+    keys::{Key, Name},
     number,
+    text::Text,
     time::Clock,
 };
 
@@ -17,8 +18,11 @@ use crate::{
 /// It also renders the fields of a span, which then has no head.
 #[derive(Default)]
 pub(crate) struct Line {
-    text: Vec<u8>,
-    fields: Vec<Place>,
+    text: Text,
+    /// The first `count` are in use. All of it is initialised, for the reason that [`Text`] has.
+    places: Vec<Place>,
+    count: usize,
+    /// Those of the names that are there.
     bits: u64,
 }
 
@@ -26,154 +30,190 @@ impl Line {
     /// Begins anew.
     pub(crate) fn clear(&mut self) {
         self.text.clear();
-        self.fields.clear();
+        self.count = 0;
         self.bits = 0;
     }
 
     /// Writes what every line begins with.
     pub(crate) fn head(&mut self, clock: &mut Clock, time: Duration, rest: &[u8]) {
-        self.text.extend_from_slice(HEAD);
+        self.text.push(HEAD, HEAD.len());
         clock.write(time, &mut self.text);
-        self.text.extend_from_slice(rest);
+        self.text.extend(rest);
     }
 
-    /// Adds the fields of a span, but for those whose keys are there already.
+    /// Adds the fields of a span, but for those whose keys are there already. After these it gets no others.
     pub(crate) fn inherit(&mut self, span: &SpanFields) {
         if self.bits & span.bits == 0 {
-            let base = self.text.len();
-            self.text.extend_from_slice(&span.text);
-            self.fields.extend(span.fields.iter().map(|place| place.moved_to(place.start + base)));
-            self.bits |= span.bits;
-            return;
-        }
-        for place in &span.fields {
-            if self.find(place.bit, place.key(&span.text)).is_none() {
-                let base = self.text.len();
-                self.text.extend_from_slice(place.all(&span.text));
-                self.push(place.moved_to(base));
+            self.text.extend(&span.text);
+        } else {
+            for (at, place) in span.places.iter().enumerate() {
+                if !self.has(place) {
+                    self.text.extend(&span.text[place.start..end(&span.places, at, &span.text)]);
+                }
             }
+        }
+        self.bits |= span.bits;
+        // Where they stand no longer matters, and of most names the bit says it all.
+        for place in span.places.iter().filter(|place| !place.name.has_a_bit()) {
+            self.push(*place);
         }
     }
 
     /// Ends the line.
     pub(crate) fn finish(&mut self) -> &[u8] {
-        self.text.extend_from_slice(b"}\n");
+        self.text.push(b"}\n", 2);
         &self.text
     }
 
-    /// Gives back the memory of a line that was unusually long.
-    pub(crate) fn trim(&mut self) {
-        const USUAL: usize = 64 << 10;
-        if self.text.capacity() > USUAL {
-            self.text = Vec::new();
-        }
+    pub(crate) fn is_empty(&self) -> bool {
+        self.count == 0
     }
 
-    pub(crate) fn is_empty(&self) -> bool {
-        self.fields.is_empty()
+    /// Writes a field with a value of at most `N` bytes, and says whether it has. Whatever is out of the ordinary it
+    /// leaves to [`field`](Self::field): so it calls nothing, and costs a third.
+    #[inline(always)]
+    fn short_field<const N: usize>(&mut self, key: &Key, value: impl FnOnce(&mut [u8; N]) -> Option<usize>) -> bool {
+        let Some((key_text, key_length)) = key.plain() else { return false };
+        let Some(place) = self.places.get_mut(self.count) else { return false };
+        let Some(room) = self.text.room_left().get_mut(..Key::SHORT + N) else { return false };
+        room[..Key::SHORT].copy_from_slice(key_text);
+        let Some(value_room) = room[key_length..].first_chunk_mut() else { return false };
+        let Some(value_length) = value(value_room) else { return false };
+        *place = Place { start: self.text.len(), name: key.name, bit: key.bit };
+        self.count += 1;
+        self.bits |= key.bit;
+        self.text.advance(key_length + value_length);
+        true
     }
 
     /// Writes a field. A key that is there already makes room: what was recorded last counts.
-    fn field(&mut self, key: &Key, value: impl FnOnce(&mut Vec<u8>)) {
+    fn field(&mut self, key: &Key, value: impl FnOnce(&mut Text)) {
         let start = self.text.len();
-        let key_end = start + key.write(&mut self.text);
+        self.text.extend(key.text());
         value(&mut self.text);
-        let mut place = Place { start, key_end, end: self.text.len(), bit: key.bit };
-        if key.again
-            && let Some(earlier) = self.find(place.bit, place.key(&self.text))
-        {
-            place = place.moved_to(start - self.remove(earlier));
+        self.bits |= key.bit;
+        self.push(Place { start, name: key.name, bit: key.bit });
+        if key.again {
+            let earlier = self.places().iter().position(|place| place.name == key.name);
+            if let Some(earlier) = earlier.filter(|earlier| earlier + 1 < self.count) {
+                self.remove(earlier);
+            }
         }
-        self.push(place);
+    }
+
+    fn places(&self) -> &[Place] {
+        &self.places[..self.count]
     }
 
     fn push(&mut self, place: Place) {
-        self.bits |= 1 << place.bit;
-        self.fields.push(place);
-    }
-
-    fn find(&self, bit: u8, key: &[u8]) -> Option<usize> {
-        if self.bits & 1 << bit == 0 {
-            return None;
+        if self.count == self.places.len() {
+            const LEAST: usize = 32;
+            self.places.resize((2 * self.count).max(LEAST), Place::default());
         }
-        self.fields.iter().position(|place| place.bit == bit && place.key(&self.text) == key)
+        self.places[self.count] = place;
+        self.count += 1;
     }
 
-    /// Cuts a field out and says how many bytes it had.
+    #[inline]
+    fn has(&self, other: &Place) -> bool {
+        self.bits & other.bit != 0
+            && (other.name.has_a_bit() || self.places().iter().any(|place| place.name == other.name))
+    }
+
+    /// Cuts a field out.
     #[cold]
-    fn remove(&mut self, index: usize) -> usize {
-        let place = self.fields.remove(index);
-        let length = place.all(&self.text).len();
-        self.text.drain(place.start..place.start + length);
-        for later in &mut self.fields[index..] {
-            *later = later.moved_to(later.start - length);
+    fn remove(&mut self, index: usize) {
+        let (start, end) = (self.places[index].start, end(self.places(), index, &self.text));
+        self.text.remove(start, end);
+        self.places.copy_within(index + 1..self.count, index);
+        self.count -= 1;
+        for later in &mut self.places[index..self.count] {
+            later.start -= end - start;
         }
-        length
     }
 }
 
 /// What every line begins with; a torn line at the end of a file is known by it.
-pub(crate) const HEAD: &[u8] = b"{\"timestamp\":\"";
+pub(crate) const HEAD: &[u8; 14] = b"{\"timestamp\":\"";
 
-/// The fields of a span as they will stand in a line, in the span's extensions.
+/// The line that the crate itself writes when lines were lost.
+pub(crate) fn loss(time: Duration, dropped: u64, out: &mut Vec<u8>) {
+    const TEXT: &[u8] =
+        b"\",\"level\":\"WARN\",\"target\":\"graceful_json_log\",\"message\":\"log lines dropped\",\"dropped\":";
+    let mut line = Text::default();
+    line.extend(HEAD);
+    Clock::new().write(time, &mut line);
+    line.extend(TEXT);
+    number::unsigned(dropped, &mut line);
+    line.extend(b"}\n");
+    out.extend_from_slice(&line);
+}
+
+/// The fields of a span as they will stand in a line.
 ///
-/// In place for the spans of most requests, so that the box of the extension is the only allocation.
+/// In place for the spans of most requests: the box of the extension is the only allocation, or there is none.
 #[derive(Default)]
 pub(crate) struct SpanFields {
     text: SmallVec<[u8; 256]>,
-    fields: SmallVec<[Place; 8]>,
+    places: SmallVec<[Place; 8]>,
     bits: u64,
 }
 
 impl SpanFields {
-    pub(crate) fn new(line: &Line) -> Self {
-        Self { text: SmallVec::from_slice(&line.text), fields: SmallVec::from_slice(&line.fields), bits: line.bits }
+    pub(crate) fn of(line: &Line) -> Self {
+        let mut fields = Self::default();
+        fields.set(line);
+        fields
+    }
+
+    /// Begins with the fields of `line`.
+    pub(crate) fn set(&mut self, line: &Line) {
+        self.clear();
+        self.text.extend_from_slice(&line.text);
+        self.places.extend_from_slice(line.places());
+        self.bits = line.bits;
+    }
+
+    pub(crate) fn clear(&mut self) {
+        if self.text.spilled() || self.places.spilled() {
+            *self = Self::default();
+        }
+        self.text.clear();
+        self.places.clear();
+        self.bits = 0;
     }
 
     /// Takes in what was recorded later, which counts more than what was there.
     pub(crate) fn update(&mut self, recorded: &Line) {
         let before = std::mem::take(self);
-        for place in before.fields {
-            if recorded.find(place.bit, place.key(&before.text)).is_none() {
-                self.push(place, &before.text);
+        for (at, place) in before.places.iter().enumerate() {
+            if !recorded.has(place) {
+                self.push(place, &before.text[place.start..end(&before.places, at, &before.text)]);
             }
         }
-        for place in &recorded.fields {
-            self.push(*place, &recorded.text);
+        for (at, place) in recorded.places().iter().enumerate() {
+            self.push(place, &recorded.text[place.start..end(recorded.places(), at, &recorded.text)]);
         }
     }
 
-    fn push(&mut self, place: Place, text: &[u8]) {
-        let base = self.text.len();
-        self.text.extend_from_slice(place.all(text));
-        self.fields.push(place.moved_to(base));
-        self.bits |= 1 << place.bit;
+    fn push(&mut self, place: &Place, field: &[u8]) {
+        self.places.push(Place { start: self.text.len(), ..*place });
+        self.text.extend_from_slice(field);
+        self.bits |= place.bit;
     }
 }
 
-/// Where `,"key":value` stands in a text.
-#[derive(Clone, Copy)]
+/// Where `,"key":value` stands in a text, which ends where the next one begins.
+#[derive(Clone, Copy, Default)]
 struct Place {
     start: usize,
-    key_end: usize,
-    end: usize,
-    /// As of its [`Key`].
-    bit: u8,
+    name: Name,
+    /// That of the name.
+    bit: u64,
 }
 
-impl Place {
-    /// `,"key":`.
-    fn key<'a>(&self, text: &'a [u8]) -> &'a [u8] {
-        &text[self.start..self.key_end]
-    }
-
-    fn all<'a>(&self, text: &'a [u8]) -> &'a [u8] {
-        &text[self.start..self.end]
-    }
-
-    const fn moved_to(self, start: usize) -> Self {
-        Self { start, key_end: start + self.key_end - self.start, end: start + self.end - self.start, bit: self.bit }
-    }
+fn end(places: &[Place], index: usize, text: &[u8]) -> usize {
+    places.get(index + 1).map_or(text.len(), |next| next.start)
 }
 
 /// Writes the fields of an event or of a span into a line.
@@ -183,8 +223,20 @@ pub(crate) struct Fields<'a> {
 }
 
 impl Fields<'_> {
-    fn write(&mut self, field: &Field, value: impl FnOnce(&mut Vec<u8>)) {
+    /// As of [`Line::short_field`].
+    #[inline(always)]
+    fn write_short<const N: usize>(
+        &mut self,
+        field: &Field,
+        value: impl FnOnce(&mut [u8; N]) -> Option<usize>,
+    ) -> bool {
         // Every field of a callsite has its key.
+        self.keys.get(field.index()).is_some_and(|key| self.line.short_field(key, value))
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn write(&mut self, field: &Field, value: impl FnOnce(&mut Text)) {
         if let Some(key) = self.keys.get(field.index()) {
             self.line.field(key, value);
         }
@@ -192,25 +244,32 @@ impl Fields<'_> {
 
     fn write_text(&mut self, field: &Field, text: fmt::Arguments<'_>) {
         self.write(field, |out| {
-            out.push(b'"');
+            out.push(b"\"", 1);
             // A `Debug` or `Display` that fails has written what it has.
             let _ = fmt::write(&mut Escaped(out), text);
-            out.push(b'"');
+            out.push(b"\"", 1);
         });
     }
 }
 
 impl Visit for Fields<'_> {
     fn record_f64(&mut self, field: &Field, value: f64) {
-        self.write(field, |out| number::float(value, out));
+        if !self.write_short(field, |out| number::short_float(value, out)) {
+            self.write(field, |out| number::float(value, out));
+        }
     }
 
     fn record_i64(&mut self, field: &Field, value: i64) {
-        self.write(field, |out| number::signed(value, out));
+        match u64::try_from(value) {
+            Ok(value) => self.record_u64(field, value),
+            Err(_) => self.write(field, |out| number::signed(value, out)),
+        }
     }
 
     fn record_u64(&mut self, field: &Field, value: u64) {
-        self.write(field, |out| number::unsigned(value, out));
+        if !self.write_short(field, |out| number::short(value, out)) {
+            self.write(field, |out| number::unsigned(value, out));
+        }
     }
 
     fn record_i128(&mut self, field: &Field, value: i128) {
@@ -222,15 +281,18 @@ impl Visit for Fields<'_> {
     }
 
     fn record_bool(&mut self, field: &Field, value: bool) {
-        self.write(field, |out| out.extend_from_slice(if value { b"true" } else { b"false" }));
+        self.write(field, |out| out.extend(if value { b"true" } else { b"false" }));
     }
 
     fn record_str(&mut self, field: &Field, value: &str) {
-        self.write(field, |out| {
-            out.push(b'"');
-            escape(value, out);
-            out.push(b'"');
-        });
+        let written = if value.len() <= escape::SHORT {
+            self.write_short(field, |out| escape::short(value, out))
+        } else {
+            self.write_short(field, |out| escape::middling(value, out))
+        };
+        if !written {
+            self.write(field, |out| escape::string(value, out));
+        }
     }
 
     fn record_error(&mut self, field: &Field, value: &(dyn Error + 'static)) {

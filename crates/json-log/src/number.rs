@@ -1,52 +1,86 @@
 //! Numbers, without the detour through `fmt` where a detour would cost more than the number.
 
-use std::io::Write;
+use std::fmt::Write;
+
+use crate::text::Text;
+
+/// Writes a number below 10,000 and says how long it is. Of any other: `None`.
+#[inline(always)]
+pub(crate) fn short(number: u64, out: &mut [u8; 4]) -> Option<usize> {
+    (number < 10_000).then(|| {
+        let (digits, length) = up_to_four(number);
+        *out = digits;
+        length
+    })
+}
+
+/// Writes a number from 0 up to 10,000 with up to six places and says how long it is. Of any other: `None`.
+#[inline(always)]
+pub(crate) fn short_float(number: f64, out: &mut [u8; 12]) -> Option<usize> {
+    let millionths = whole_millionths(number).filter(|millionths| *millionths < 10_000_000_000 && number >= 0.0)?;
+    let (whole, point) = up_to_four(millionths / 1_000_000);
+    let (places, length) = places(millionths % 1_000_000);
+    *out.first_chunk_mut()? = whole;
+    *out.get_mut(point..)?.first_chunk_mut()? = places;
+    Some(point + length)
+}
+
+/// The digits of a number below 10,000, and how many there are.
+#[inline(always)]
+fn up_to_four(number: u64) -> ([u8; 4], usize) {
+    let ([a, b], [c, d]) = (pair(number / 100), pair(number));
+    let zeros = usize::from(number < 1000) + usize::from(number < 100) + usize::from(number < 10);
+    let digits = u32::from_le_bytes([a, b, c, d]) >> (8 * zeros);
+    (digits.to_le_bytes(), 4 - zeros)
+}
 
 /// Appends a number that is not negative.
-pub(crate) fn unsigned(mut number: u64, out: &mut Vec<u8>) {
+pub(crate) fn unsigned(mut number: u64, out: &mut Text) {
     let mut digits = [0; 20]; // u64::MAX has 20
     let mut at = digits.len();
     while number >= 100 {
         at -= 2;
-        digits[at..at + 2].copy_from_slice(&PAIRS[(number % 100) as usize]);
+        digits[at..at + 2].copy_from_slice(&pair(number));
         number /= 100;
     }
-    let [tens, ones] = PAIRS[(number % 100) as usize];
+    let [tens, ones] = pair(number);
     at -= 1;
     digits[at] = ones;
     if number >= 10 {
         at -= 1;
         digits[at] = tens;
     }
-    out.extend_from_slice(&digits[at..]);
+    out.extend(&digits[at..]);
 }
 
 /// Appends a number.
-pub(crate) fn signed(number: i64, out: &mut Vec<u8>) {
+pub(crate) fn signed(number: i64, out: &mut Text) {
     if number < 0 {
-        out.push(b'-');
+        out.push(b"-", 1);
     }
     unsigned(number.unsigned_abs(), out);
 }
 
 /// Appends the shortest decimal that reads back as the same number; `null` where JSON has no number for it.
-pub(crate) fn float(number: f64, out: &mut Vec<u8>) {
-    if !number.is_finite() {
-        out.extend_from_slice(b"null");
-    } else if let Some(millionths) = whole_millionths(number) {
+pub(crate) fn float(number: f64, out: &mut Text) {
+    if let Some(millionths) = whole_millionths(number) {
         if number < 0.0 {
-            out.push(b'-');
+            out.push(b"-", 1);
         }
         unsigned(millionths / 1_000_000, out);
-        fraction(millionths % 1_000_000, out);
-    } else {
+        let (places, length) = places(millionths % 1_000_000);
+        out.push(&places, length);
+    } else if number.is_finite() {
         // `Debug` is the shortest form and has an exponent where that is shorter, as in `1e300`: all of it JSON.
-        // Writing into a `Vec` does not fail.
+        // Writing into memory does not fail.
         let _ = write!(out, "{number:?}");
+    } else {
+        out.push(b"null", 4);
     }
 }
 
-/// Appends two digits at `at`, for times of day and the like.
+/// The last two digits of a number, for times of day and the like.
+#[inline(always)]
 pub(crate) const fn pair(number: u64) -> [u8; 2] {
     PAIRS[(number % 100) as usize]
 }
@@ -56,24 +90,25 @@ pub(crate) const fn pair(number: u64) -> [u8; 2] {
 ///
 /// Both `n` and 1e6 are exact, and IEEE 754 division rounds correctly; so `n / 1e6 == number` says that the decimal with
 /// six places reads back as `number`. It has at most 15 digits, and of those no two share one `f64`: it is the shortest.
+#[inline(always)]
 #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "between 0 and 1e15")]
 fn whole_millionths(number: f64) -> Option<u64> {
+    // Of NaN and of what is too large this is 0 or `i64::MAX`, which the comparisons below tell from the number.
     let millionths = (number.abs() * 1e6 + 0.5) as i64;
     let fits = millionths < 1_000_000_000_000_000 && millionths as f64 / 1e6 == number.abs();
     // Minus zero keeps its sign the long way.
     (fits && number.to_bits() != (-0.0_f64).to_bits()).then_some(millionths as u64)
 }
 
-/// Appends the point and what stands behind it, without the zeros at the end but for one: `.0`, `.25`.
-fn fraction(millionths: u64, out: &mut Vec<u8>) {
+/// The point and what stands behind it, and how long that is without the zeros at the end but for one: `.0`, `.25`.
+#[inline(always)]
+fn places(millionths: u64) -> ([u8; 8], usize) {
     let [[a, b], [c, d], [e, f]] = [pair(millionths / 10_000), pair(millionths / 100), pair(millionths)];
-    let mut length = 7;
-    let mut rest = millionths;
-    while length > 2 && rest.is_multiple_of(10) {
-        rest /= 10;
-        length -= 1;
-    }
-    out.extend_from_slice(&[b'.', a, b, c, d, e, f][..length]);
+    let places = [b'.', a, b, c, d, e, f, b'0'];
+    // The first digit stays, whatever it is.
+    const ZEROS: u64 = u64::from_le_bytes(*b"  000000");
+    let length = 8 - (u64::from_le_bytes(places) ^ ZEROS).leading_zeros() as usize / 8;
+    (places, length)
 }
 
 /// `00` to `99`.
@@ -93,10 +128,24 @@ mod tests {
     use super::*;
     use crate::testing::Random;
 
-    fn written<T>(write: impl Fn(T, &mut Vec<u8>), number: T) -> String {
-        let mut out = Vec::new();
+    /// By the short way, where it is one, and by the long one.
+    fn both<T: Copy, const N: usize>(
+        short: impl Fn(T, &mut [u8; N]) -> Option<usize>,
+        long: impl Fn(T, &mut Text),
+        number: T,
+    ) -> String {
+        let text = written(long, number);
+        let mut out = [0; N];
+        if let Some(length) = short(number, &mut out) {
+            assert_eq!(&out[..length], text.as_bytes(), "both ways write the same");
+        }
+        text
+    }
+
+    fn written<T>(write: impl Fn(T, &mut Text), number: T) -> String {
+        let mut out = Text::default();
         write(number, &mut out);
-        String::from_utf8(out).unwrap()
+        String::from_utf8(out.to_vec()).unwrap()
     }
 
     #[test]
@@ -105,7 +154,7 @@ mod tests {
         let powers = (0..20).map(|exponent| 10u64.pow(exponent)).flat_map(|power| [power - 1, power, power + 1]);
         let some = (0..10_000).map(|_| random.next() >> (random.next() % 64));
         for number in powers.chain([u64::MAX, i64::MAX as u64, i64::MIN as u64]).chain(some.collect::<Vec<_>>()) {
-            assert_eq!(written(unsigned, number), number.to_string());
+            assert_eq!(both(short, unsigned, number), number.to_string());
             assert_eq!(written(signed, number as i64), (number as i64).to_string());
         }
     }
@@ -115,14 +164,14 @@ mod tests {
         let mut random = Random::new(2);
         let some = (0..100_000).map(|step| match step % 4 {
             0 => f64::from_bits(random.next()),
-            1 => random.next() as i32 as f64 / 1000.0,
+            1 => (random.next() as i32 >> (random.next() % 32)) as f64 / 1000.0,
             2 => (random.next() >> 10) as f64 / 1e6,
             _ => random.next() as i16 as f64 / 7.0,
         });
         let odd =
             [0.0, -0.0, 1.0, -1.5, 0.1, 0.3, 1e-6, 1e-7, 1e9 - 1e-6, 1e15, 1e16, 1e300, f64::MIN, f64::MIN_POSITIVE];
         for number in odd.into_iter().chain(some.filter(|number| number.is_finite()).collect::<Vec<_>>()) {
-            let text = written(float, number);
+            let text = both(short_float, float, number);
             let read: f64 = serde_json::from_str(&text).expect(&text);
             let strict: f64 = text.parse().unwrap();
             assert_eq!(

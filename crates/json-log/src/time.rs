@@ -2,7 +2,7 @@
 
 use std::time::{Duration, SystemTime};
 
-use crate::number::pair;
+use crate::{number::pair, text::Text};
 
 /// The time since 1970, and zero for a clock that stands before it.
 pub(crate) fn now() -> Duration {
@@ -21,7 +21,7 @@ impl Clock {
     }
 
     /// Appends `2006-01-02T15:04:05.123456Z` (RFC 3339, UTC), 27 bytes.
-    pub(crate) fn write(&mut self, since_1970: Duration, out: &mut Vec<u8>) {
+    pub(crate) fn write(&mut self, since_1970: Duration, out: &mut Text) {
         let second = since_1970.as_secs().min(END_OF_9999);
         if second != self.second {
             self.text = text(second);
@@ -29,8 +29,8 @@ impl Clock {
         }
         let micros = u64::from(since_1970.subsec_micros());
         let [[a, b], [c, d], [e, f]] = [pair(micros / 10_000), pair(micros / 100), pair(micros)];
-        out.extend_from_slice(&self.text);
-        out.extend_from_slice(&[a, b, c, d, e, f, b'Z']);
+        out.push(&self.text, 20);
+        out.push(&[a, b, c, d, e, f, b'Z'], 7);
     }
 }
 
@@ -70,9 +70,9 @@ mod tests {
     use super::*;
 
     fn written(clock: &mut Clock, time: Duration) -> String {
-        let mut out = Vec::new();
+        let mut out = Text::default();
         clock.write(time, &mut out);
-        String::from_utf8(out).unwrap()
+        String::from_utf8(out.to_vec()).unwrap()
     }
 
     #[test]

@@ -1,4 +1,5 @@
-//! The same meaning as the JSON of `tracing-subscriber`, over 100,000 generated events.
+//! The same meaning as the JSON of `tracing-subscriber`, over 100,000 generated events; and the same lines by the
+//! subscriber as by the layer.
 
 use std::{error::Error, fmt, thread};
 
@@ -6,7 +7,7 @@ use serde_json::Value;
 use tracing::{Dispatch, Span, field, info_span};
 use tracing_subscriber::layer::SubscriberExt;
 
-use crate::support::{Captured, LONG, Object, Random, line, open};
+use crate::support::{Captured, LONG, Object, Random, json, line, open, without_time};
 use graceful_json_log::JsonLayer;
 
 const EVENTS: u64 = 100_000;
@@ -29,20 +30,30 @@ fn compare(seed: u64, events: u64) -> u64 {
         .with_current_span(false)
         .with_span_list(true)
         .with_writer(move || theirs_writer.clone());
-    let dispatch = Dispatch::new(tracing_subscriber::registry().with(JsonLayer::new(writer.clone())).with(peer));
+    let registry = Dispatch::new(tracing_subscriber::registry().with(JsonLayer::new(writer.clone())).with(peer));
+    let by_subscriber = Captured::default();
+    let subscriber_writer = open(by_subscriber.clone());
+    let subscriber = json(&subscriber_writer);
     let mut random = Random::new(seed);
     let mut compared = 0;
     while compared < events {
-        tracing::dispatcher::with_default(&dispatch, || {
-            for _ in 0..100 {
-                scene(&mut random);
-            }
-        });
+        let seed = random.next();
+        for dispatch in [&registry, &subscriber] {
+            let mut random = Random::new(seed);
+            tracing::dispatcher::with_default(dispatch, || {
+                for _ in 0..100 {
+                    scene(&mut random);
+                }
+            });
+        }
         writer.flush(LONG).unwrap();
-        let (ours, theirs) = (ours.take(), theirs.take());
+        subscriber_writer.flush(LONG).unwrap();
+        let (ours, theirs, by_subscriber) = (ours.take(), theirs.take(), by_subscriber.take());
         assert_eq!(ours.lines().count(), theirs.lines().count(), "one line an event");
-        for (ours, theirs) in ours.lines().zip(theirs.lines()) {
+        assert_eq!(ours.lines().count(), by_subscriber.lines().count());
+        for ((ours, theirs), by_subscriber) in ours.lines().zip(theirs.lines()).zip(by_subscriber.lines()) {
             same(ours, theirs);
+            assert_eq!(without_time(ours), without_time(by_subscriber), "the layer and the subscriber write the same");
             compared += 1;
         }
     }

@@ -1,10 +1,10 @@
 //! What is off, and how that changes.
 
-use tracing::{Level, callsite, debug, info, info_span, level_filters::LevelFilter, trace};
+use tracing::{Dispatch, Level, callsite, debug, info, info_span, level_filters::LevelFilter, trace};
 use tracing_subscriber::{Layer, layer::SubscriberExt};
 
 use crate::support::{Captured, LONG, lines, open};
-use graceful_json_log::{JsonLayer, LiveFilter};
+use graceful_json_log::{JsonLayer, JsonSubscriber, LiveFilter};
 
 fn everything() {
     info!("info");
@@ -13,20 +13,27 @@ fn everything() {
     info_span!("request", id = 1).in_scope(|| trace!("trace"));
 }
 
-/// What `log` logs with a filter for all layers, and what with one for the layer alone.
-fn both_ways(directives: &str, log: impl Fn(&LiveFilter)) -> [Vec<String>; 2] {
-    [true, false].map(|for_all| {
+#[derive(Clone, Copy)]
+enum On {
+    Subscriber,
+    Registry,
+    Layer,
+}
+
+/// What `log` logs with a filter on the subscriber, with one for all layers of a registry, and with one for the layer.
+fn all_ways(directives: &str, log: impl Fn(&LiveFilter)) -> [Vec<String>; 3] {
+    [On::Subscriber, On::Registry, On::Layer].map(|on| {
         let captured = Captured::default();
         let writer = open(captured.clone());
         let filter = LiveFilter::new(directives).unwrap();
         let json = JsonLayer::new(writer.clone());
-        if for_all {
-            let subscriber = tracing_subscriber::registry().with(filter.clone()).with(json);
-            tracing::subscriber::with_default(subscriber, || log(&filter));
-        } else {
-            let subscriber = tracing_subscriber::registry().with(json.with_filter(filter.clone()));
-            tracing::subscriber::with_default(subscriber, || log(&filter));
-        }
+        let registry = tracing_subscriber::registry();
+        let dispatch = match on {
+            On::Subscriber => Dispatch::new(JsonSubscriber::new(writer.clone()).with(filter.clone())),
+            On::Registry => Dispatch::new(registry.with(filter.clone()).with(json)),
+            On::Layer => Dispatch::new(registry.with(json.with_filter(filter.clone()))),
+        };
+        tracing::dispatcher::with_default(&dispatch, || log(&filter));
         writer.flush(LONG).unwrap();
         lines(&captured.text()).iter().map(|line| line["message"].as_str().unwrap().into()).collect()
     })
@@ -34,7 +41,7 @@ fn both_ways(directives: &str, log: impl Fn(&LiveFilter)) -> [Vec<String>; 2] {
 
 #[test]
 fn a_filter_changes_while_the_program_runs() {
-    let logged = both_ways("info", |filter| {
+    let logged = all_ways("info", |filter| {
         everything();
         for directives in ["off", "warn,shop=debug", "debug", "[request{id=1}]=trace,info", "info"] {
             filter.set(directives).unwrap();
@@ -58,7 +65,7 @@ fn a_filter_changes_while_the_program_runs() {
 #[test]
 fn the_subscriber_knows_the_highest_level() {
     let filter = LiveFilter::new("warn,shop=info").unwrap();
-    let subscriber = tracing_subscriber::registry().with(filter.clone()).with(JsonLayer::new(open(std::io::sink())));
+    let subscriber = JsonSubscriber::new(open(std::io::sink())).with(filter.clone());
     let hint = |subscriber: &dyn tracing::Subscriber| subscriber.max_level_hint();
     assert_eq!(hint(&subscriber), Some(LevelFilter::INFO), "so that a lower level costs one load");
     filter.set("off").unwrap();
@@ -82,7 +89,7 @@ fn a_place_in_the_code_is_on_or_off_for_good() {
         kind: tracing::metadata::Kind::EVENT,
     };
     let filter = LiveFilter::new("info").unwrap();
-    let subscriber = tracing_subscriber::registry().with(filter.clone()).with(JsonLayer::new(open(std::io::sink())));
+    let subscriber = JsonSubscriber::new(open(std::io::sink())).with(filter.clone());
     let interest = || tracing::Subscriber::register_callsite(&subscriber, &PLACE);
     assert!(interest().is_never(), "no filter is asked about what is off");
     filter.set("shop=debug").unwrap();

@@ -8,7 +8,7 @@ use tracing::{field, info, info_span};
 use crate::support::{Captured, LONG, Object, json as subscriber, line, lines, logged, open};
 
 /// The one line that is logged, without its time.
-fn one(log: impl FnOnce()) -> Object {
+fn one(log: impl Fn()) -> Object {
     let mut lines = logged(log);
     assert_eq!(lines.len(), 1, "one event, one line");
     lines[0].remove("timestamp");
@@ -294,6 +294,29 @@ fn a_value_may_panic_and_the_next_line_is_whole() {
 }
 
 #[test]
+fn a_value_may_log_itself() {
+    struct Logs;
+    impl fmt::Debug for Logs {
+        fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            info!(inner = true, "from a value");
+            info_span!("of a value", inner = 1).in_scope(|| drop(tracing::Span::current().record("inner", 2).clone()));
+            f.write_str("said")
+        }
+    }
+    let lines = logged(|| {
+        let span = info_span!("span", now = ?Logs, later = field::Empty);
+        let _entered = span.enter();
+        span.record("later", field::debug(Logs));
+        info!(value = ?Logs, "last");
+    });
+    // Of the three that its values log, `tracing` lets one through to a subscriber that is not the global one.
+    let messages: Vec<_> = lines.iter().map(|line| line["message"].as_str().unwrap()).collect();
+    assert_eq!(messages, ["from a value", "last"]);
+    let last = &lines[1];
+    assert_eq!((&last["value"], &last["now"], &last["later"]), (&json!("said"), &json!("said"), &json!("said")));
+}
+
+#[test]
 fn a_value_that_fails_is_as_long_as_it_got() {
     struct Fails;
     impl fmt::Display for Fails {
@@ -370,6 +393,8 @@ fn a_thread_that_ends_may_log() {
 fn the_promised_traits() {
     fn all<T: Send + Sync + Clone + fmt::Debug + 'static>() {}
     all::<graceful_json_log::JsonLayer>();
+    fn subscriber<T: Send + Sync + fmt::Debug + 'static>() {}
+    subscriber::<graceful_json_log::JsonSubscriber>();
     all::<graceful_json_log::LogWriter>();
     all::<graceful_json_log::LogHandle>();
     all::<graceful_json_log::LiveFilter>();

@@ -8,5 +8,6 @@ mod filters;
 mod lines;
 #[cfg(unix)]
 mod process;
+mod spans;
 mod support;
 mod torture;

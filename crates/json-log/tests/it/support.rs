@@ -3,11 +3,14 @@
 use std::{
     collections::VecDeque,
     io::{self, Write},
-    sync::{Arc, Condvar, Mutex},
+    sync::{
+        Arc, Condvar, Mutex,
+        atomic::{AtomicBool, Ordering::Relaxed},
+    },
     time::Duration,
 };
 
-use graceful_json_log::{JsonLayer, LogConfig, LogWriter, Output};
+use graceful_json_log::{JsonLayer, JsonSubscriber, LogConfig, LogWriter, Output};
 use serde_json::Value;
 use tracing::Dispatch;
 use tracing_subscriber::layer::SubscriberExt;
@@ -83,6 +86,7 @@ impl Write for Scripted {
 #[derive(Clone, Default)]
 pub(crate) struct Gated {
     open: Arc<(Mutex<bool>, Condvar)>,
+    waited_for: Arc<AtomicBool>,
     pub(crate) captured: Captured,
 }
 
@@ -91,10 +95,16 @@ impl Gated {
         *self.open.0.lock().unwrap() = true;
         self.open.1.notify_all();
     }
+
+    /// Whether a write waits, or has waited.
+    pub(crate) fn waited_for(&self) -> bool {
+        self.waited_for.load(Relaxed)
+    }
 }
 
 impl Write for Gated {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.waited_for.store(true, Relaxed);
         let (open, opened) = &*self.open;
         drop(opened.wait_while(open.lock().unwrap(), |open| !*open).unwrap());
         self.captured.write(bytes)
@@ -109,18 +119,36 @@ pub(crate) fn open(sink: impl Write + Send + 'static) -> LogWriter {
     LogConfig::new().output(Output::Writer(Box::new(sink))).open().expect("a thread starts")
 }
 
-/// A subscriber that logs to `writer`, and nothing else.
+/// A subscriber that logs to `writer`, and nothing else: the one that `init` logs with.
 pub(crate) fn json(writer: &LogWriter) -> Dispatch {
+    Dispatch::new(JsonSubscriber::new(writer.clone()))
+}
+
+/// The same as a layer in a registry.
+pub(crate) fn json_in_a_registry(writer: &LogWriter) -> Dispatch {
     Dispatch::new(tracing_subscriber::registry().with(JsonLayer::new(writer.clone())))
 }
 
-/// What `log` logs, line by line.
-pub(crate) fn logged(log: impl FnOnce()) -> Vec<Object> {
-    let captured = Captured::default();
-    let writer = open(captured.clone());
-    tracing::dispatcher::with_default(&json(&writer), log);
-    writer.flush(LONG).expect("memory takes it all");
-    lines(&captured.text())
+/// What `log` logs, line by line: the same through either, but for the time.
+pub(crate) fn logged(log: impl Fn()) -> Vec<Object> {
+    let [subscriber, layer] = [json, json_in_a_registry].map(|dispatch| {
+        let captured = Captured::default();
+        let writer = open(captured.clone());
+        tracing::dispatcher::with_default(&dispatch(&writer), &log);
+        writer.flush(LONG).expect("memory takes it all");
+        captured.text()
+    });
+    for (subscriber, layer) in subscriber.lines().zip(layer.lines()) {
+        assert_eq!(without_time(subscriber), without_time(layer), "the layer and the subscriber write the same");
+    }
+    let lines = lines(&subscriber);
+    assert_eq!(lines.len(), layer.lines().count());
+    lines
+}
+
+/// A line from its level on.
+pub(crate) fn without_time(line: &str) -> &str {
+    line.split_at_checked(r#"{"timestamp":"2006-01-02T15:04:05.123456Z","#.len()).map_or("", |(_, rest)| rest)
 }
 
 /// The complete lines of a log, each of which has to be an object without a key twice.

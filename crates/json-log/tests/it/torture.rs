@@ -61,6 +61,40 @@ fn flush(writer: &LogWriter) {
     while writer.flush(Duration::from_millis(5)).is_err() {}
 }
 
+/// How often the calling thread has given up its core of its own will: to wait for a lock, for a descriptor, for time.
+#[cfg(target_os = "linux")]
+fn waits() -> u64 {
+    let status = std::fs::read_to_string("/proc/thread-self/status").unwrap();
+    let waits = status.lines().find_map(|line| line.strip_prefix("voluntary_ctxt_switches:"));
+    waits.and_then(|number| number.trim().parse().ok()).expect("Linux counts them")
+}
+
+/// However slow the machine: not how long it took is asked, but whether it ever slept.
+#[cfg(target_os = "linux")]
+#[test]
+fn a_thread_that_logs_never_waits_for_the_output() {
+    let waited = || {
+        let gated = Gated::default();
+        let writer = small(gated.clone(), 1 << 20);
+        let waited = tracing::dispatcher::with_default(&json(&writer), || {
+            let log = |lines: u64| (0..lines).for_each(|count| info!(number = 0, count, "line"));
+            // Until the writer's thread hangs in its first write, it may meet us at a lock.
+            log(1);
+            while !gated.waited_for() {
+                thread::yield_now();
+            }
+            let before = waits();
+            log(50_000);
+            waits() - before
+        });
+        assert!(writer.stats().dropped > 0, "10,000 of them fit");
+        gated.open();
+        waited
+    };
+    // Memory that is touched for the first time may wait for a test on another thread that asks for some.
+    assert!((0..20).any(|_| waited() == 0), "50,000 lines to an output that hangs, and not one wait");
+}
+
 #[test]
 fn eight_threads_and_an_output_that_hangs() {
     let gated = Gated::default();

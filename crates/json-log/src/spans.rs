@@ -1,0 +1,222 @@
+//! The spans that are open: what a line needs of them.
+//!
+//! They lie in slots that are used again and again, one table for the process, so that an id means the same span to
+//! every subscriber. A slot is reached by its index without a lock, and then has one of its own. It knows which
+//! generation of its spans it holds, so an id that has outlived its span finds nothing.
+
+use std::{
+    cell::RefCell,
+    sync::{
+        Mutex, MutexGuard, OnceLock, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
+};
+
+use tracing::{Metadata, span::Id};
+
+use crate::line::{Line, SpanFields};
+
+/// Where a span lies.
+struct Slot {
+    /// The generation in the upper half, the number of its handles in the lower one. Without a handle it is free.
+    state: AtomicU64,
+    span: Mutex<Span>,
+}
+
+#[derive(Default)]
+struct Span {
+    metadata: Option<&'static Metadata<'static>>,
+    /// A handle to it.
+    parent: Option<Id>,
+    fields: SpanFields,
+}
+
+/// A span with `fields`. The parent is held as long as it is open.
+pub(crate) fn open(metadata: &'static Metadata<'static>, parent: Option<Id>, fields: &Line) -> Id {
+    let index = Free::take();
+    let slot = slot_or_new(index);
+    if let Some(parent) = &parent {
+        hold(parent);
+    }
+    let mut span = slot.lock();
+    span.metadata = Some(metadata);
+    span.parent = parent;
+    span.fields.set(fields);
+    // The lock orders it.
+    let generation = slot.state.load(Ordering::Relaxed) & GENERATION;
+    slot.state.store(generation | 1, Ordering::Relaxed);
+    Id::from_u64(generation | u64::from(index))
+}
+
+/// One handle more.
+pub(crate) fn hold(id: &Id) {
+    if let Some(slot) = slot(id) {
+        // As in `Arc`: whoever makes a handle has one.
+        slot.state.fetch_add(1, Ordering::Relaxed);
+    }
+}
+
+/// What became of a span that has lost a handle.
+pub(crate) enum Released {
+    Open,
+    /// That was the last one. The handle to the parent is now the caller's.
+    Closed {
+        parent: Option<Id>,
+    },
+}
+
+/// One handle less.
+pub(crate) fn release(id: &Id) -> Released {
+    let Some(slot) = slot(id) else { return Released::Open };
+    // As in `Arc`: what others did with their handles is done before the last of them closes it.
+    if slot.state.fetch_sub(1, Ordering::AcqRel) & HANDLES != 1 {
+        return Released::Open;
+    }
+    let mut span = slot.lock();
+    let parent = span.parent.take();
+    span.fields.clear();
+    let next = slot.state.load(Ordering::Relaxed).wrapping_add(ONE_GENERATION);
+    // An id is never zero.
+    slot.state.store(if next == 0 { ONE_GENERATION } else { next }, Ordering::Relaxed);
+    drop(span);
+    Free::give(index(id));
+    Released::Closed { parent }
+}
+
+/// Adds the fields of a span to a line, and says what span is around it.
+pub(crate) fn inherit(id: &Id, line: &mut Line) -> Option<Id> {
+    let span = slot(id)?.lock_of(id)?;
+    line.inherit(&span.fields);
+    span.parent.clone()
+}
+
+/// Adds fields to a span.
+pub(crate) fn record(id: &Id, recorded: &Line) {
+    if let Some(mut span) = slot(id).and_then(|slot| slot.lock_of(id)) {
+        span.fields.update(recorded);
+    }
+}
+
+pub(crate) fn metadata(id: &Id) -> Option<&'static Metadata<'static>> {
+    slot(id)?.lock_of(id)?.metadata
+}
+
+const GENERATION: u64 = !HANDLES;
+const ONE_GENERATION: u64 = 1 << 32;
+const HANDLES: u64 = u32::MAX as u64;
+
+impl Slot {
+    fn lock(&self) -> MutexGuard<'_, Span> {
+        self.span.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// `None` if the span of this id was closed meanwhile.
+    fn lock_of(&self, id: &Id) -> Option<MutexGuard<'_, Span>> {
+        let span = self.lock();
+        self.is_of(id).then_some(span)
+    }
+
+    fn is_of(&self, id: &Id) -> bool {
+        (self.state.load(Ordering::Relaxed) ^ id.into_u64()) & GENERATION == 0
+    }
+}
+
+/// Pages, each twice as long as the one before: none is ever moved or given back. There are as many slots as there were
+/// spans open at once.
+static PAGES: [OnceLock<Box<[Slot]>>; 27] = [const { OnceLock::new() }; 27];
+
+const FIRST_PAGE: usize = 64;
+
+/// Which page an index is on, and where.
+fn place(index: u32) -> (usize, usize) {
+    let number = index as usize + FIRST_PAGE;
+    let page = (number / FIRST_PAGE).ilog2() as usize;
+    (page, number - (FIRST_PAGE << page))
+}
+
+fn index(id: &Id) -> u32 {
+    (id.into_u64() & HANDLES) as u32
+}
+
+/// The slot of a span that is open.
+fn slot(id: &Id) -> Option<&'static Slot> {
+    let (page, at) = place(index(id));
+    PAGES.get(page)?.get()?.get(at).filter(|slot| slot.is_of(id))
+}
+
+fn slot_or_new(index: u32) -> &'static Slot {
+    let (page, at) = place(index);
+    let slots = PAGES[page].get_or_init(|| {
+        let slot = || Slot { state: AtomicU64::new(ONE_GENERATION), span: Mutex::default() };
+        std::iter::repeat_with(slot).take(FIRST_PAGE << page).collect()
+    });
+    &slots[at]
+}
+
+/// The indices that are free: some with each thread, the rest with all of them.
+#[derive(Default)]
+struct Free {
+    indices: Vec<u32>,
+    /// The first that was never used.
+    fresh: u32,
+}
+
+thread_local! {
+    static NEAR: RefCell<Near> = const { RefCell::new(Near(Vec::new())) };
+}
+
+static FAR: Mutex<Free> = Mutex::new(Free { indices: Vec::new(), fresh: 0 });
+
+/// The free indices of a thread, which it gives back when it ends.
+struct Near(Vec<u32>);
+
+/// How many indices go between a thread and the others at once; it keeps at most twice as many.
+const BATCH: usize = 32;
+
+impl Free {
+    fn take() -> u32 {
+        let near = NEAR.try_with(|near| {
+            let Near(near) = &mut *near.borrow_mut();
+            near.pop().unwrap_or_else(|| {
+                let mut far = Self::far();
+                let keep = far.indices.len().saturating_sub(BATCH);
+                near.extend(far.indices.drain(keep..));
+                near.pop().unwrap_or_else(|| far.fresh())
+            })
+        });
+        near.unwrap_or_else(|_| {
+            let mut far = Self::far();
+            far.indices.pop().unwrap_or_else(|| far.fresh())
+        })
+    }
+
+    fn give(index: u32) {
+        let near = NEAR.try_with(|near| {
+            let Near(near) = &mut *near.borrow_mut();
+            if near.len() >= 2 * BATCH {
+                Self::far().indices.extend(near.drain(BATCH..));
+            }
+            near.push(index);
+        });
+        if near.is_err() {
+            Self::far().indices.push(index);
+        }
+    }
+
+    fn fresh(&mut self) -> u32 {
+        // Each has some hundred bytes: the memory ends before the numbers.
+        let fresh = self.fresh;
+        self.fresh += 1;
+        fresh
+    }
+
+    fn far() -> MutexGuard<'static, Self> {
+        FAR.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Drop for Near {
+    fn drop(&mut self) {
+        Free::far().indices.append(&mut self.0);
+    }
+}
