@@ -38,7 +38,12 @@ fn bench<F: Future + Unpin>(bencher: Bencher<'_, '_>, connection: impl FnOnce(So
 
 #[divan::bench]
 fn graceful(bencher: Bencher<'_, '_>) {
-    bench(bencher, |socket| crate::graceful(socket, tower::service_fn(handler)));
+    bench(bencher, |socket| crate::graceful(socket, tower::service_fn(handler), false));
+}
+
+#[divan::bench]
+fn graceful_control(bencher: Bencher<'_, '_>) {
+    bench(bencher, |socket| crate::graceful(socket, tower::service_fn(handler), true));
 }
 
 #[divan::bench]

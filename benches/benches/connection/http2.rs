@@ -79,7 +79,12 @@ fn request() -> Vec<u8> {
 
 #[divan::bench]
 fn graceful(bencher: Bencher<'_, '_>) {
-    bench(bencher, |socket| crate::graceful(socket, tower::service_fn(handler)));
+    bench(bencher, |socket| crate::graceful(socket, tower::service_fn(handler), false));
+}
+
+#[divan::bench]
+fn graceful_control(bencher: Bencher<'_, '_>) {
+    bench(bencher, |socket| crate::graceful(socket, tower::service_fn(handler), true));
 }
 
 #[divan::bench]

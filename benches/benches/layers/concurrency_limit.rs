@@ -8,6 +8,7 @@ use std::{
 use benches::request;
 use divan::Bencher;
 use graceful_concurrency_limit::ConcurrencyLimitLayer;
+use tokio::time::Instant;
 use tower::{
     Layer, Service, ServiceBuilder, limit::ConcurrencyLimitLayer as TowerLimitLayer, load_shed::LoadShedLayer,
 };
@@ -86,7 +87,7 @@ mod queue {
             let waiting = service.call(second);
             finish(waiting, |waiting| {
                 let polled = timer.as_mut().lend(&mut cx, |cx| waiting.poll(cx));
-                let _ = timer.as_mut().poll_until(&mut cx, None);
+                let _ = timer.as_mut().poll_until(&mut cx, Instant::now(), None);
                 assert_eq!(polled.is_pending(), in_flight.take().is_some(), "the second waits for the first");
                 polled
             });

@@ -11,6 +11,7 @@ use divan::Bencher;
 use graceful_timeout::TimeoutLayer;
 use graceful_timer::TaskTimer;
 use http::StatusCode;
+use tokio::time::Instant;
 use tower::{Layer, Service};
 use tower_http::timeout::TimeoutLayer as TowerHttpLayer;
 
@@ -62,7 +63,7 @@ mod pending {
             let future = service.call(request);
             finish(future, |future| {
                 let polled = timer.as_mut().lend(&mut cx, |cx| future.poll(cx));
-                let _ = timer.as_mut().poll_until(&mut cx, None);
+                let _ = timer.as_mut().poll_until(&mut cx, Instant::now(), None);
                 polled
             });
         });

@@ -17,12 +17,13 @@ use tokio::{
 
 use crate::{
     CloseReason, ConnectionState, Ended, Place, Settings,
+    current::Current,
     io::CountedIo,
     phase::{Clock, Facts, Limit, Phase},
     protocol::Protocol,
     registry::Entry,
     service::{HttpService, Tracked},
-    settings::deadline,
+    settings::{deadline, earlier},
     shared::{Shared, Signal},
 };
 
@@ -45,6 +46,8 @@ pub struct Connection<T, S: HttpService> {
     timer: TaskTimer,
     clock: Clock,
     shared: Arc<Shared>,
+    /// Lent to what is polled.
+    current: Option<Current>,
     settings: Arc<Settings>,
     /// The task that the shared cell wakes.
     waker: Option<Waker>,
@@ -78,6 +81,7 @@ impl<T, S: HttpService> Connection<T, S> {
             clock: Clock::new(now),
             began: now,
             retire: settings.max_age.and_then(|age| deadline(now, Some(jitter::around_time(age)))),
+            current: Some(Current::new(Arc::clone(&shared), None)),
             shared,
             settings,
             waker: None,
@@ -115,11 +119,21 @@ where
             }
 
             let was_http2 = this.shared.is_http2();
-            let polled = this.timer.as_mut().lend(cx, |cx| this.protocol.poll(cx, this.settings));
+            let polled = this
+                .timer
+                .as_mut()
+                .lend(cx, |cx| Current::lend(this.current, || this.protocol.poll(cx, this.settings)));
             if let Poll::Ready(result) = polled {
                 return Poll::Ready(finished(this.protocol, this.shared, result, *this.closing));
             }
 
+            if this.closing.is_none()
+                && this.retire.is_none()
+                && let Some((now, idle)) = this.clock.rest(this.shared, this.settings)
+            {
+                ready!(this.timer.as_mut().poll_until(cx, now, idle));
+                continue;
+            }
             let now = Instant::now();
             if this.shared.is_http2() && !was_http2 {
                 this.clock.preface(now);
@@ -131,11 +145,6 @@ where
             this.clock.observe(now, facts);
             report_state(this.shared, this.clock.phase(), facts);
 
-            if facts.half_closed && facts.in_flight == 0 {
-                // Answered: hyper may know now, and ends the connection.
-                this.shared.socket.set_tell_end();
-                continue;
-            }
             // HTTP/2 needs no last look: its GOAWAY says what is still served. But the first request is waited for, as it
             // would have to be made on another connection.
             let settled =
@@ -165,11 +174,6 @@ where
                         this.clock.close(now);
                         continue;
                     }
-                    Limit::HalfClosed => {
-                        *this.closing = Some(CloseReason::HalfClosed);
-                        this.shared.socket.set_tell_end();
-                        continue;
-                    }
                     Limit::Header if this.shared.socket.has_unread_head() && this.protocol.say_request_timeout() => {
                         *this.closing = Some(CloseReason::HeaderTimeout);
                         this.clock.close(now);
@@ -178,13 +182,14 @@ where
                     Limit::Header => CloseReason::HeaderTimeout,
                     Limit::Write => CloseReason::WriteTimeout,
                     Limit::Slow => CloseReason::WriteStalled,
+                    Limit::HalfClosed => CloseReason::HalfClosed,
                     Limit::Closing => this.closing.unwrap_or_else(|| lingered(this.shared)),
                 };
                 return Poll::Ready(end(this.protocol, this.shared, reason));
             }
             let retire = this.retire.filter(|_| this.closing.is_none());
-            let next = due.map(|(at, _)| at).into_iter().chain(*this.settle).chain(retire).min();
-            ready!(this.timer.as_mut().poll_until(cx, next));
+            let next = earlier(due.map(|(at, _)| at), earlier(*this.settle, retire));
+            ready!(this.timer.as_mut().poll_until(cx, now, next));
         }
     }
 }
@@ -245,6 +250,7 @@ impl<T, S: HttpService> fmt::Debug for Connection<T, S> {
             timer: _,
             clock,
             shared,
+            current: _,
             settings: _,
             waker: _,
             settle: _,

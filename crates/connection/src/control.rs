@@ -2,11 +2,12 @@ use std::{any::Any, net::SocketAddr, sync::Arc, time::Duration};
 
 use tokio::time::Instant;
 
-use crate::{ConnectionInfo, settings::deadline, shared::Shared};
+use crate::{ConnectionInfo, current::Current, settings::deadline, shared::Shared};
 
 /// A handler's hold on its own request's limits and on its connection, as Go's `http.ResponseController`.
 ///
-/// It is in the extensions of every request.
+/// It is in the extensions of every request, unless [`Settings::control_extension`](crate::Settings::control_extension) is
+/// off; [`current`](Self::current) finds it there and then as well.
 ///
 /// ```
 /// use std::time::Duration;
@@ -35,6 +36,13 @@ impl ConnectionControl {
         Self { shared, number }
     }
 
+    /// The hold on the request that is being worked on: for a service, a future or a body that the connection's own task,
+    /// or the stream's, polls. `None` elsewhere, as in a task that a handler has spawned.
+    #[must_use]
+    pub fn current() -> Option<Self> {
+        Current::control()
+    }
+
     /// From now on, the rest of this request's body may take `limit`; `None` or zero lifts the limit.
     ///
     /// The minimum rate, if one is set, still holds. To be called by the handler, before it reads.
@@ -58,8 +66,8 @@ impl ConnectionControl {
     }
 
     /// Says which route the request took, as `/users/{id}`: for a shutdown that has to name it. The last call counts.
-    pub fn set_route(&self, route: impl Into<Arc<str>>) {
-        self.shared.requests.set_route(self.number, route.into());
+    pub fn set_route(&self, route: &Arc<str>) {
+        self.shared.set_route(self.number, route);
     }
 
     /// What the server lets its handlers look up: see [`RegistryBuilder::context`](crate::RegistryBuilder::context).

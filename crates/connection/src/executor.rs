@@ -9,7 +9,7 @@ use hyper::rt::Executor;
 use tokio::time::Instant;
 
 use self::stream::StreamTask;
-use crate::{Settings, registry::Entry, service::RequestGuard, shared::Live};
+use crate::{Settings, registry::Entry, service::RequestGuard};
 
 /// Runs each stream in a task of its own, under the response deadlines.
 ///
@@ -32,8 +32,7 @@ where
         } else {
             // The pump of an extended CONNECT (RFC 8441): it lives as long as the tunnel, without a limit, and counts as
             // a request, or the idle deadline would close a connection whose only work is a tunnel.
-            let live = Live::new(Method::CONNECT, Uri::default(), Instant::now());
-            let guard = RequestGuard::new(&self.entry, live);
+            let guard = RequestGuard::new(&self.entry, &Method::CONNECT, &Uri::default(), Instant::now());
             tokio::spawn(async move {
                 future.await;
                 drop(guard);

@@ -12,7 +12,7 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use crate::{
     ConnectionState, Settings,
     frames::FrameScan,
-    head::HeadScan,
+    head::LineScan,
     registry::{Entry, Place},
     shared::{Shared, Side, Signal},
 };
@@ -22,14 +22,14 @@ pub(crate) struct CountedIo<T> {
     io: T,
     /// Given back with the socket, wherever that ends.
     place: Place,
-    /// What the sniff has read; hyper reads it first.
+    /// What was read before hyper asked: by the sniff, and while a handler works. hyper reads it first.
     prefix: Vec<u8>,
     /// How much of `prefix` hyper has read.
     replayed: usize,
     /// Our side of the connection is closed.
     finished: bool,
     /// HTTP/1: reads along with the head that comes in.
-    head: HeadScan,
+    line: LineScan,
     /// HTTP/2: reads along with the frames.
     frames: Option<Box<FrameScan>>,
     /// How many bytes a head may have.
@@ -49,7 +49,7 @@ impl<T> CountedIo<T> {
             prefix: Vec::new(),
             replayed: 0,
             finished: false,
-            head: HeadScan::default(),
+            line: LineScan::default(),
             frames: None,
             max_head: settings.max_header_bytes as usize,
             instead: &[],
@@ -89,24 +89,21 @@ impl<T> CountedIo<T> {
         if let Some(frames) = &mut self.frames {
             frames.feed(bytes);
             shared.socket.set_header_block(frames.blocks, frames.open);
-        } else if shared.requests.in_flight() == 0 && self.head.feed(bytes) {
-            shared.socket.set_ambiguous();
+        } else if !shared.socket.is_body_open() {
+            self.line.feed(shared.requests.started(), bytes);
         }
     }
 
-    /// The client has closed its side. hyper takes that for a client that left, and would drop a handler that is about
-    /// to answer.
-    fn keeps_quiet_about_end(&self) -> bool {
+    /// HTTP/1: whether a handler works on a request that is all in. hyper leaves the socket alone meanwhile (its
+    /// `half_close`), so that nobody would see the client leave.
+    fn is_unwatched(&self) -> bool {
         let shared = self.place.shared();
-        let quiet = !shared.is_http2()
-            && shared.requests.in_flight() > 0
+        shared.requests.in_flight() > 0
+            && !shared.is_http2()
             && !shared.socket.is_body_open()
             && !shared.socket.is_upgrading()
-            && !shared.socket.is_tell_end();
-        if quiet {
-            shared.socket.set_half_closed();
-        }
-        quiet
+            && !shared.socket.is_half_closed()
+            && self.prefix.is_empty()
     }
 
     /// After an upgrade the socket is polled by somebody else's task, which only this gate can stop. Before it, the
@@ -124,8 +121,8 @@ impl<T> CountedIo<T> {
 }
 
 impl<T: AsyncRead + Unpin> CountedIo<T> {
-    /// Reads more of what the client sends first, to be replayed to hyper. Gives how many bytes came; 0 is the end.
-    pub(crate) fn poll_sniff(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
+    /// Reads before hyper asks, to be replayed to it. Gives how many bytes came; 0 is the end.
+    pub(crate) fn poll_ahead(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
         let mut bytes = [0; 512];
         let mut buf = ReadBuf::new(&mut bytes);
         match ready!(Pin::new(&mut self.io).poll_read(cx, &mut buf)) {
@@ -139,6 +136,23 @@ impl<T: AsyncRead + Unpin> CountedIo<T> {
             self.prefix.extend_from_slice(read);
         }
         Poll::Ready(Ok(read.len()))
+    }
+
+    /// While a handler works: has the client closed its side, or left?
+    ///
+    /// Only here, behind a poll of the handler that was not ready: hyper's own look comes before the handler was even
+    /// asked, and makes it allocate another buffer, as the one it has is still shared with the request's head.
+    fn watch(&mut self, cx: &mut Context<'_>) -> io::Result<()> {
+        let Poll::Ready(read) = self.poll_ahead(cx)? else { return Ok(()) };
+        if read > 0 {
+            // The next request is on its way: that is a client that is there, and it waits its turn.
+            let started = self.shared().requests.started();
+            self.line.feed(started, &self.prefix);
+        } else {
+            // A client that left, or one that has said all it wants to say: the connection's timer decides.
+            self.shared().socket.set_half_closed();
+        }
+        Ok(())
     }
 
     fn poll_discard(&mut self, cx: &mut Context<'_>) -> Poll<()> {
@@ -177,9 +191,6 @@ impl<T: AsyncRead + Unpin> AsyncRead for CountedIo<T> {
         }
         if buf.filled().len() > before {
             this.read_along(&buf.filled()[before..]);
-        } else if buf.remaining() > 0 && this.keeps_quiet_about_end() {
-            // The connection's timer asks again.
-            return Poll::Pending;
         }
         Poll::Ready(Ok(()))
     }
@@ -217,10 +228,16 @@ impl<T: AsyncRead + AsyncWrite + Unpin> AsyncWrite for CountedIo<T> {
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        let polled = Pin::new(&mut self.io).poll_flush(cx);
+        let this = &mut *self;
+        let polled = Pin::new(&mut this.io).poll_flush(cx);
         // Under TLS the text was taken, but the bytes that carry it may be stuck here.
-        self.shared().socket.set_write_blocked(polled.is_pending());
-        polled
+        this.shared().socket.set_write_blocked(polled.is_pending());
+        ready!(polled)?;
+        // hyper flushes at the end of each of its turns, whether there was something to send or not.
+        if this.is_unwatched() {
+            this.watch(cx)?;
+        }
+        Poll::Ready(Ok(()))
     }
 
     /// Closes our side and, if the client may still be sending, reads and discards until it has closed its own.
@@ -246,7 +263,7 @@ impl<T: AsyncWrite + Unpin> CountedIo<T> {
             return true;
         }
         let long = self.frames.is_none()
-            && self.head.unfinished_line().is_some_and(|bytes| bytes >= self.max_head)
+            && self.line.unfinished().is_some_and(|bytes| bytes >= self.max_head)
             && bytes.starts_with(b"HTTP/1.1 431 ");
         if long {
             self.instead = URI_TOO_LONG;
@@ -264,7 +281,7 @@ impl<T: AsyncWrite + Unpin> CountedIo<T> {
             self.instead = &self.instead[n..];
         }
         // The line is answered; nothing more is.
-        self.head = HeadScan::default();
+        self.line.end();
         Poll::Ready(Ok(()))
     }
 

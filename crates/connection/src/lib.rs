@@ -55,6 +55,7 @@
 
 mod connection;
 mod control;
+mod current;
 mod executor;
 mod frames;
 mod head;

@@ -18,6 +18,9 @@ use crate::{
 /// How long an HTTP/2 peer may take to answer our GOAWAY, as in Go's server, and a client to take its 408.
 const FAREWELL: Duration = Duration::from_secs(1);
 
+/// How long a handler may compute without a pause and not have its connection's idle time begin too early.
+const SYNCHRONOUS: Duration = Duration::from_millis(50);
+
 /// What a connection looks like after it was polled.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Facts {
@@ -37,7 +40,7 @@ pub(crate) struct Facts {
     pub(crate) write_override: Override,
     /// HTTP/2: how many header blocks began so far (the preface counts as one), and whether the last is unfinished.
     pub(crate) header_block: (u64, bool),
-    /// The client has closed its side while a request is in flight, and hyper does not know.
+    /// The client has closed its side while a request is in flight.
     pub(crate) half_closed: bool,
     pub(crate) lingering: bool,
 }
@@ -57,7 +60,7 @@ impl Facts {
             write_unlimited: socket.is_write_unlimited(),
             write_override: requests.write_override(started),
             header_block: socket.header_block(),
-            half_closed: socket.is_half_closed() && !socket.is_tell_end(),
+            half_closed: socket.is_half_closed() && requests.in_flight() > 0,
             lingering: socket.is_lingering(),
         }
     }
@@ -122,6 +125,40 @@ impl Clock {
     /// The HTTP/2 preface is in: no stream yet is idle.
     pub(crate) const fn preface(&mut self, now: Instant) {
         self.enter(Phase::Idle, now);
+    }
+
+    /// The short way through [`observe`](Self::observe) and [`deadline`](Self::deadline), for an HTTP/1 connection whose
+    /// last poll took in a request and sent all of its response, as most do: the time, as far as it is known, and the
+    /// idle deadline.
+    ///
+    /// It does not read the clock. The request has begun within that poll, so the response ended later than that, by what
+    /// the handler has computed without a pause; `SYNCHRONOUS` makes up for it.
+    pub(crate) fn rest(&mut self, shared: &Shared, settings: &Settings) -> Option<(Instant, Option<Instant>)> {
+        let Shared { requests, socket, .. } = shared;
+        let started = requests.started();
+        if started == self.started
+            || requests.in_flight() > 0
+            || shared.is_http2()
+            || socket.is_write_blocked()
+            || socket.is_lingering()
+            || shared.is_close_wanted()
+            || matches!(self.phase, Phase::Closing | Phase::Lingering)
+        {
+            return None;
+        }
+        socket.take_read_seen();
+        socket.take_body_seen();
+        let began = shared.opened + requests.last_began();
+        let since = began + SYNCHRONOUS;
+        *self = Self {
+            phase: Phase::Idle,
+            since,
+            started,
+            pace: Pace::from(socket.written()),
+            block: None,
+            half_closed: None,
+        };
+        Some((began, deadline(since, settings.idle)))
     }
 
     /// Takes in what the last poll did.

@@ -27,14 +27,15 @@ const HTTP1: usize = 64 << 10;
 pub struct Pieces<B> {
     #[pin]
     body: B,
-    rest: Bytes,
+    /// What is left of a chunk that was too big.
+    rest: Option<Bytes>,
     piece: usize,
 }
 
 impl<B> Pieces<B> {
     /// In pieces for a client that speaks `version`: of 16 KiB over HTTP/2, else of 64 KiB.
     pub fn new(body: B, version: Version) -> Self {
-        Self { body, rest: Bytes::new(), piece: if version == Version::HTTP_2 { HTTP2 } else { HTTP1 } }
+        Self { body, rest: None, piece: if version == Version::HTTP_2 { HTTP2 } else { HTTP1 } }
     }
 }
 
@@ -44,28 +45,30 @@ impl<B: Body<Data = Bytes>> Body for Pieces<B> {
 
     fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, B::Error>>> {
         let this = self.project();
-        if !this.rest.is_empty() {
-            let n = this.rest.len().min(*this.piece);
-            return Poll::Ready(Some(Ok(Frame::data(this.rest.split_to(n)))));
+        if let Some(mut data) = this.rest.take() {
+            if data.len() > *this.piece {
+                *this.rest = Some(data.split_off(*this.piece));
+            }
+            return Poll::Ready(Some(Ok(Frame::data(data))));
         }
         let mut polled = this.body.poll_frame(cx);
         if let Poll::Ready(Some(Ok(frame))) = &mut polled
             && let Some(data) = frame.data_mut()
             && data.len() > *this.piece
         {
-            *this.rest = data.split_off(*this.piece);
+            *this.rest = Some(data.split_off(*this.piece));
         }
         polled
     }
 
     fn is_end_stream(&self) -> bool {
-        self.rest.is_empty() && self.body.is_end_stream()
+        self.rest.is_none() && self.body.is_end_stream()
     }
 
     fn size_hint(&self) -> SizeHint {
         let mut hint = self.body.size_hint();
-        let rest = self.rest.len() as u64;
-        if rest > 0 {
+        if let Some(rest) = &self.rest {
+            let rest = rest.len() as u64;
             if let Some(upper) = hint.upper() {
                 hint.set_upper(upper + rest);
             }

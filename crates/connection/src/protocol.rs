@@ -52,7 +52,7 @@ where
         loop {
             match self {
                 Self::Sniff { io, .. } => {
-                    let Ok(read) = ready!(io.poll_sniff(cx)) else {
+                    let Ok(read) = ready!(io.poll_ahead(cx)) else {
                         return Poll::Ready(Err(Ended::because(CloseReason::Broken)));
                     };
                     let sniffed = io.sniffed();
@@ -108,9 +108,14 @@ where
             let head = settings.max_header_bytes as usize;
             builder
                 .header_read_timeout(None)
+                // The socket watches for a client that leaves, see `CountedIo::watch`.
+                .half_close(true)
                 .max_header_size(head)
-                .max_headers(settings.max_headers)
                 .max_buf_size(head.saturating_add(1).max(DEFAULT_MAX_BUF));
+            // Setting hyper's own number makes it slower: an array of that size is there already.
+            if settings.max_headers != DEFAULT_MAX_HEADERS {
+                builder.max_headers(settings.max_headers);
+            }
             *self = Self::Http1(builder.serve_connection(io, service).with_upgrades());
         }
     }
@@ -144,3 +149,6 @@ where
 
 /// hyper's own default for the read and write buffers of HTTP/1.
 const DEFAULT_MAX_BUF: usize = 8192 + 4096 * 100;
+
+/// hyper's own default for the number of header fields.
+const DEFAULT_MAX_HEADERS: usize = 100;

@@ -94,7 +94,8 @@ pub struct Open {
 pub struct OpenRequest {
     /// Its method.
     pub method: Method,
-    /// Where it goes, query and all: not for a log that others read.
+    /// Where it goes, query and all: not for a log that others read. Over HTTP/1 it is cut off after about a hundred
+    /// bytes.
     pub uri: Uri,
     /// The route that it took, if [that was said](crate::ConnectionControl::set_route).
     pub route: Option<Arc<str>>,
@@ -187,7 +188,7 @@ impl Registry {
                 age: now.duration_since(shared.opened),
                 requests: shared
                     .requests
-                    .list()
+                    .list(shared.opened)
                     .into_iter()
                     .map(|Live { method, uri, route, since, .. }| {
                         let age = now.duration_since(since);

@@ -17,7 +17,7 @@ use crate::{
     BoxError, MinRate, Settings,
     executor::stream,
     phase::Pace,
-    settings::deadline,
+    settings::{deadline, earlier},
     shared::{Override, Shared},
 };
 
@@ -25,8 +25,13 @@ use crate::{
 ///
 /// It costs no timer while data is there; when it has to wait, it borrows the connection's. Read from another task, it
 /// has one of its own.
-#[pin_project(PinnedDrop)]
 pub struct RequestBody {
+    /// Boxed, since it goes through the whole stack by value, and most requests have none.
+    open: Option<Pin<Box<Open>>>,
+}
+
+#[pin_project(PinnedDrop)]
+struct Open {
     #[pin]
     body: Incoming,
     #[pin]
@@ -44,21 +49,25 @@ pub struct RequestBody {
 
 impl RequestBody {
     /// The body of request `number`, whose head was in at `now`.
-    pub(crate) fn new(body: Incoming, shared: Arc<Shared>, number: u64, settings: &Settings, now: Instant) -> Self {
-        let ended = body.is_end_stream();
+    pub(crate) fn new(body: Incoming, shared: &Arc<Shared>, number: u64, settings: &Settings, now: Instant) -> Self {
+        if body.is_end_stream() {
+            return Self { open: None };
+        }
         if !shared.is_http2() {
-            shared.socket.set_body_open(!ended);
+            shared.socket.set_body_open(true);
         }
         Self {
-            body,
-            alarm: Alarm::new(),
-            until: deadline(now, settings.read_body),
-            rate: settings.min_body_rate,
-            pace: Pace::default(),
-            received: 0,
-            shared,
-            number,
-            ended,
+            open: Some(Box::pin(Open {
+                body,
+                alarm: Alarm::new(),
+                until: deadline(now, settings.read_body),
+                rate: settings.min_body_rate,
+                pace: Pace::default(),
+                received: 0,
+                shared: Arc::clone(shared),
+                number,
+                ended: false,
+            })),
         }
     }
 }
@@ -67,6 +76,23 @@ impl Body for RequestBody {
     type Data = Bytes;
     type Error = BoxError;
 
+    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
+        match &mut self.open {
+            Some(open) => open.as_mut().poll_frame(cx),
+            None => Poll::Ready(None),
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.open.as_ref().is_none_or(|open| open.body.is_end_stream())
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.open.as_ref().map_or(SizeHint::with_exact(0), |open| open.body.size_hint())
+    }
+}
+
+impl Open {
     fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
         let mut this = self.project();
         match this.body.as_mut().poll_frame(cx) {
@@ -80,18 +106,15 @@ impl Body for RequestBody {
                     stream::note_body();
                 } else {
                     this.shared.socket.set_body_seen();
-                    if this.body.is_end_stream() {
-                        this.shared.socket.set_body_open(false);
-                    }
+                }
+                if this.body.is_end_stream() {
+                    end(this.ended, this.shared);
                 }
                 Poll::Ready(Some(Ok(frame)))
             }
             Poll::Ready(Some(Err(error))) => Poll::Ready(Some(Err(error.into()))),
             Poll::Ready(None) => {
-                *this.ended = true;
-                if !this.shared.is_http2() {
-                    this.shared.socket.set_body_open(false);
-                }
+                end(this.ended, this.shared);
                 Poll::Ready(None)
             }
             Poll::Pending => {
@@ -103,7 +126,7 @@ impl Body for RequestBody {
                     this.pace.wait(Instant::now(), *this.received);
                     this.pace.deadline(None, Some(rate))
                 });
-                match (until.into_iter().chain(slow).min(), slow) {
+                match (earlier(until, slow), slow) {
                     (Some(at), slow) if this.alarm.poll_until(cx, at).is_ready() => {
                         Poll::Ready(Some(Err(Box::new(BodyTimeout { too_slow: slow == Some(at) }))))
                     }
@@ -112,32 +135,42 @@ impl Body for RequestBody {
             }
         }
     }
+}
 
-    fn is_end_stream(&self) -> bool {
-        self.body.is_end_stream()
-    }
-
-    fn size_hint(&self) -> SizeHint {
-        self.body.size_hint()
+/// Said once, and by the body that it is true of: the next request may have begun when an old body is dropped.
+fn end(ended: &mut bool, shared: &Shared) {
+    if !*ended {
+        *ended = true;
+        if !shared.is_http2() {
+            shared.socket.set_body_open(false);
+        }
     }
 }
 
 #[pinned_drop]
-impl PinnedDrop for RequestBody {
+impl PinnedDrop for Open {
     fn drop(self: Pin<&mut Self>) {
-        if !self.ended && !self.body.is_end_stream() {
-            self.shared.socket.set_unread_body();
-        }
-        if !self.shared.is_http2() {
-            self.shared.socket.set_body_open(false);
+        let this = self.project();
+        if !*this.ended {
+            if !this.body.is_end_stream() {
+                this.shared.socket.set_unread_body();
+            }
+            end(this.ended, this.shared);
         }
     }
 }
 
 impl fmt::Debug for RequestBody {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { open } = self;
+        f.debug_tuple("RequestBody").field(open).finish()
+    }
+}
+
+impl fmt::Debug for Open {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { body, alarm: _, until, rate, pace: _, received, shared: _, number: _, ended } = self;
-        f.debug_struct("RequestBody")
+        f.debug_struct("Open")
             .field("body", body)
             .field("until", until)
             .field("rate", rate)

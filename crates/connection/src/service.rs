@@ -5,14 +5,14 @@ mod host;
 use std::{
     cell::RefCell,
     pin::Pin,
-    sync::Arc,
+    sync::{Arc, LazyLock},
     task::{Context, Poll, Waker, ready},
 };
 
 use bytes::Bytes;
 use graceful_answer::{Answer, AnswerBody, PlainText};
 use http::{
-    HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Version,
+    Extensions, HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Uri, Version,
     header::{CONNECTION, CONTENT_TYPE, UPGRADE},
 };
 use http_body::Body;
@@ -21,11 +21,12 @@ use pin_project::pin_project;
 use tokio::time::Instant;
 use tower_service::Service;
 
+use self::host::KnownHost;
 use crate::{
     BoxError, ConnectionControl, RequestBody, ResponseBody, Settings,
     executor::stream,
     registry::Entry,
-    shared::{Live, Shared},
+    shared::Shared,
     upgrades::{UpgradePlace, Upgrades},
 };
 
@@ -65,17 +66,19 @@ pub(crate) struct Tracked<S> {
     entry: Arc<Entry>,
     upgrades: Upgrades,
     settings: Arc<Settings>,
+    /// The last valid `Host`, which is nearly always the next one as well.
+    host: RefCell<KnownHost>,
 }
 
 impl<S> Tracked<S> {
     pub(crate) fn new(service: S, entry: Arc<Entry>, upgrades: Upgrades, settings: Arc<Settings>) -> Self {
-        Self { service: Box::new(RefCell::new(service)), entry, upgrades, settings }
+        Self { service: Box::new(RefCell::new(service)), entry, upgrades, settings, host: RefCell::default() }
     }
 
     /// Whether the request may be handed to the service; if it asks for an upgrade, with a place for that.
     fn admit<B>(&self, request: &Request<B>) -> Result<Option<UpgradePlace>, Box<Response<Bytes>>> {
         let answer = PlainText::new();
-        host::check(request).map_err(|bad_host| Box::new(answer.answer(&bad_host)))?;
+        self.host.borrow_mut().check(request).map_err(|bad_host| Box::new(answer.answer(&bad_host)))?;
         match self.settings.max_upgraded {
             Some(max) if wants_upgrade(request) => match self.upgrades.admit(max) {
                 Ok(place) => Ok(Some(place)),
@@ -100,19 +103,15 @@ impl<S: HttpService> hyper::service::Service<Request<Incoming>> for Tracked<S> {
     fn call(&self, request: Request<Incoming>) -> Self::Future {
         let http2 = request.version() == Version::HTTP_2;
         let now = Instant::now();
-        let live = Live::new(request.method().clone(), request.uri().clone(), now);
         let shared = &self.entry.shared;
-        let guard = RequestGuard::new(&self.entry, live);
+        let guard = RequestGuard::new(&self.entry, request.method(), request.uri(), now);
         let mut flags =
             Flags { version: request.version(), connect: request.method() == Method::CONNECT, close: false };
         if http2 {
             shared.announce_stream();
-        } else {
-            flags.close = shared.socket.take_ambiguous();
         }
         let admitted = self.admit(&request);
-        let mut request =
-            request.map(|body| RequestBody::new(body, Arc::clone(shared), guard.number, &self.settings, now));
+        let mut request = request.map(|body| RequestBody::new(body, shared, guard.number, &self.settings, now));
         let upgrade = match admitted {
             Ok(upgrade) => upgrade,
             Err(response) => {
@@ -125,7 +124,13 @@ impl<S: HttpService> hyper::service::Service<Request<Incoming>> for Tracked<S> {
                 };
             }
         };
-        request.extensions_mut().insert(ConnectionControl::new(Arc::clone(shared), guard.number));
+        if self.settings.control_extension {
+            let extensions = request.extensions_mut();
+            if extensions.is_empty() {
+                *extensions = ROOM.clone();
+            }
+            extensions.insert(ConnectionControl::new(Arc::clone(shared), guard.number));
+        }
         let mut service = self.service.borrow_mut();
         // Nearly every service is always ready; one that is not gets a clone of its own to wait on, since hyper has no
         // way to hold a request back.
@@ -137,6 +142,20 @@ impl<S: HttpService> hyper::service::Service<Request<Incoming>> for Tracked<S> {
         ResponseFuture { state, flags, upgrade, guard: Some(guard) }
     }
 }
+
+/// Nothing, with room for seven: a table that begins with one and is filled by a stack of layers and a router would be
+/// made twice.
+static ROOM: LazyLock<Extensions> = LazyLock::new(|| {
+    #[derive(Clone)]
+    struct Filler<const N: usize>;
+    let mut extensions = Extensions::new();
+    extensions.insert(Filler::<0>);
+    extensions.insert(Filler::<1>);
+    extensions.insert(Filler::<2>);
+    extensions.insert(Filler::<3>);
+    extensions.clear();
+    extensions
+});
 
 /// What is known of a request when its response is there.
 #[derive(Clone, Copy, Debug)]
@@ -161,8 +180,8 @@ pub(crate) struct RequestGuard {
 }
 
 impl RequestGuard {
-    pub(crate) fn new(entry: &Arc<Entry>, live: Live) -> Self {
-        let number = entry.shared.begin_request(live);
+    pub(crate) fn new(entry: &Arc<Entry>, method: &Method, uri: &Uri, since: Instant) -> Self {
+        let number = entry.shared.begin_request(method, uri, since);
         Self { entry: Arc::clone(entry), number }
     }
 }
@@ -197,12 +216,16 @@ impl<S: HttpService> Future for ResponseFuture<S> {
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let mut this = self.project();
+        let flags = *this.flags;
         let polled = loop {
             let future = match this.state.as_mut().project() {
-                StateProj::Called(future) => break future.poll(cx).map_ok(|response| response.map(AnswerBody::inner)),
+                StateProj::Called(future) => break future.poll(cx),
                 StateProj::Failed(error) => break error.take().map_or(Poll::Pending, |error| Poll::Ready(Err(error))),
                 StateProj::Refused(response) => match response.take() {
-                    Some(response) => break Poll::Ready(Ok(response.map(AnswerBody::answer))),
+                    Some(response) => {
+                        let (upgrade, guard) = (this.upgrade.take(), this.guard.take());
+                        return Poll::Ready(Ok(finish(*response, true, flags, upgrade, guard, AnswerBody::answer)));
+                    }
                     None => break Poll::Pending,
                 },
                 StateProj::Waiting(waiting) => {
@@ -219,23 +242,34 @@ impl<S: HttpService> Future for ResponseFuture<S> {
             };
             this.state.set(State::Called(future));
         };
-        let flags = *this.flags;
         if flags.is_http2() && polled.is_pending() {
             stream::note_application_waits();
         }
-        let mut response = ready!(polled)?;
-        let guard = this.guard.take();
-        if let Some(guard) = &guard {
-            on_head(&mut response, &guard.entry.shared, flags, this.upgrade.take());
-        }
-        Poll::Ready(Ok(response.map(|body| ResponseBody::new(body, flags.version, guard))))
+        let response = ready!(polled)?;
+        let sized = response.body().size_hint().exact().is_some();
+        Poll::Ready(Ok(finish(response, sized, flags, this.upgrade.take(), this.guard.take(), AnswerBody::inner)))
     }
 }
 
+/// The head is there: the guard moves on into the body.
+fn finish<A, B>(
+    mut response: Response<A>,
+    sized: bool,
+    flags: Flags,
+    upgrade: Option<UpgradePlace>,
+    guard: Option<RequestGuard>,
+    wrap: impl FnOnce(A) -> AnswerBody<B>,
+) -> Response<ResponseBody<B>> {
+    if let Some(guard) = &guard {
+        on_head(&mut response, sized, &guard.entry.shared, flags, upgrade);
+    }
+    response.map(|body| ResponseBody::new(wrap(body), flags.version, guard))
+}
+
 /// What a response's head says about the connection.
-fn on_head<B>(response: &mut Response<B>, shared: &Shared, flags: Flags, upgrade: Option<UpgradePlace>) {
-    if is_event_stream(response.headers()) {
-        // Events have no last byte to wait for; a reader that stops is still cut.
+fn on_head<B>(response: &mut Response<B>, sized: bool, shared: &Shared, flags: Flags, upgrade: Option<UpgradePlace>) {
+    // Events have no last byte to wait for, and so no length; a reader that stops is still cut.
+    if !sized && is_event_stream(response.headers()) {
         if flags.is_http2() {
             stream::note_unlimited();
         } else {

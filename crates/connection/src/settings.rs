@@ -51,6 +51,10 @@ pub struct Settings {
     /// How many sockets may be upgraded (WebSockets, tunnels) at once; a request for one more is answered 503. HTTP/2's
     /// are streams, and count as such. Default off.
     pub max_upgraded: Option<usize>,
+    /// Whether every request has its [`ConnectionControl`](crate::ConnectionControl) in its extensions. That is one
+    /// allocation a request, and two more for the table where nothing else is in it; without, a handler still finds it by
+    /// [`ConnectionControl::current`](crate::ConnectionControl::current). Default on.
+    pub control_extension: bool,
     /// HTTP/2: how many streams a client may have open at once. Default 250 (Go's net/http).
     pub h2_max_streams: u32,
 }
@@ -72,6 +76,7 @@ impl Default for Settings {
             max_age: None,
             max_requests: None,
             max_upgraded: None,
+            control_extension: true,
             h2_max_streams: 250,
         }
     }
@@ -106,6 +111,14 @@ impl MinRate {
 /// The instant that lies `limit` after `start`; `None` if the limit is off or the clock does not reach that far.
 pub(crate) fn deadline(start: Instant, limit: Option<Duration>) -> Option<Instant> {
     limit.filter(|limit| !limit.is_zero()).and_then(|limit| start.checked_add(limit))
+}
+
+/// The earlier one of those that there are.
+pub(crate) fn earlier(one: Option<Instant>, other: Option<Instant>) -> Option<Instant> {
+    match (one, other) {
+        (Some(one), Some(other)) => Some(one.min(other)),
+        (one, other) => one.or(other),
+    }
 }
 
 #[cfg(test)]

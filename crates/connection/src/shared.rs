@@ -5,6 +5,7 @@
 //! moment old. What orders something says so.
 
 mod flag;
+mod note;
 mod requests;
 mod socket;
 
@@ -22,6 +23,7 @@ use std::{
     task::Waker,
 };
 
+use http::{Method, Uri};
 use tokio::time::Instant;
 
 use self::flag::Flag;
@@ -119,11 +121,17 @@ impl Shared {
     }
 
     /// HTTP/2 streams end in tasks of their own, so two of them may get here at once: the swap lets each change be told
-    /// once.
+    /// once. Nothing of HTTP/1 does before an upgrade, and a store is cheaper than a swap.
     pub(crate) fn set_state(&self, state: ConnectionState) {
-        if self.state() != state && self.state.swap(state.to_u8(), Relaxed) != state.to_u8() {
-            self.observe(state);
+        if self.state() == state {
+            return;
         }
+        if !self.is_http2() && !self.socket.is_upgrading() {
+            self.state.store(state.to_u8(), Relaxed);
+        } else if self.state.swap(state.to_u8(), Relaxed) == state.to_u8() {
+            return;
+        }
+        self.observe(state);
     }
 
     fn observe(&self, state: ConnectionState) {
@@ -177,11 +185,13 @@ impl Shared {
     // Requests.
 
     /// Gives the number to end it with.
-    pub(crate) fn begin_request(&self, live: Live) -> u64 {
-        if !self.is_http2() {
+    pub(crate) fn begin_request(&self, method: &Method, uri: &Uri, since: Instant) -> u64 {
+        let (number, first) = if self.is_http2() {
+            self.requests.begin_stream(method.clone(), uri.clone(), since)
+        } else {
             self.socket.begin_request();
-        }
-        let (number, first) = self.requests.begin(live);
+            (self.requests.begin(method, uri, since.saturating_duration_since(self.opened)), true)
+        };
         if first {
             self.set_state(ConnectionState::Active);
         }
@@ -189,14 +199,30 @@ impl Shared {
     }
 
     pub(crate) fn end_request(&self, number: u64) {
-        if self.requests.end(number) {
+        let http2 = self.is_http2();
+        let last = if http2 {
+            self.requests.end_stream(number)
+        } else {
+            self.requests.end(number);
+            true
+        };
+        if last {
             if self.state() == ConnectionState::Active && !self.socket.is_upgrading() {
                 self.set_state(ConnectionState::Idle);
             }
-            if self.is_http2() {
+            if http2 {
                 // Streams end in tasks of their own; the connection's task has to start its idle clock.
                 self.wake();
             }
+        }
+    }
+
+    /// Which route the request took.
+    pub(crate) fn set_route(&self, number: u64, route: &Arc<str>) {
+        if self.is_http2() {
+            self.requests.set_stream_route(number, route);
+        } else {
+            self.requests.set_route(number, route);
         }
     }
 

@@ -116,7 +116,7 @@ impl<'a> Watch<'a> {
                         _ => Interrupted::Elapsed,
                     }));
                 }
-                ready!(this.timer.as_mut().poll_until(cx, due));
+                ready!(this.timer.as_mut().poll_until(cx, now, due));
             }
         })
         .await

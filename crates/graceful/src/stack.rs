@@ -53,7 +53,7 @@ pub(crate) fn stack(router: Router, config: &Config) -> impl HttpService + Sync 
 
 /// A router of our own, without the stack.
 pub(crate) fn plain(router: Router) -> impl HttpService + Sync + use<> {
-    RouterService::new(router)
+    RouterService::new(router.with_state(()))
 }
 
 fn finish(router: Router, config: &Config) -> Router {
@@ -62,7 +62,9 @@ fn finish(router: Router, config: &Config) -> Router {
         None => router,
     };
     // axum panics on a route layer without routes.
-    if router.has_routes() { router.route_layer(TellRouteLayer) } else { router }
+    let router = if router.has_routes() { router.route_layer(TellRouteLayer) } else { router };
+    // As `axum::serve` does: without it, every request makes its route anew, from a handler and its layers.
+    router.with_state(())
 }
 
 fn peer(extensions: &Extensions) -> Option<SocketAddr> {

@@ -24,7 +24,7 @@
 //!     if poll.is_ready() {
 //!         return poll;
 //!     }
-//!     if timer.as_mut().poll_until(cx, Some(own)).is_pending() {
+//!     if timer.as_mut().poll_until(cx, Instant::now(), Some(own)).is_pending() {
 //!         return std::task::Poll::Pending;
 //!     }
 //! })

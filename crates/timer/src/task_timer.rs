@@ -6,7 +6,7 @@ use std::{
 use pin_project::pin_project;
 use tokio::time::{Instant, Sleep, sleep_until};
 
-use crate::lend::{self, Loan};
+use crate::lend::{self, Loan, Task};
 
 /// The one timer of a task, owned by the future that the task runs.
 ///
@@ -30,7 +30,7 @@ impl TaskTimer {
     /// A timer that is not armed: no allocation, nothing registered.
     #[must_use]
     pub const fn new() -> Self {
-        Self { sleep: None, armed: None, loan: Loan { waker: None, wanted: None } }
+        Self { sleep: None, armed: None, loan: Loan::none() }
     }
 
     /// Runs `poll` with this timer lent to every [`Alarm`](crate::Alarm) that it polls with the waker of `cx`.
@@ -38,9 +38,10 @@ impl TaskTimer {
     /// Loans nest: what is polled inside borrows from the innermost lender.
     pub fn lend<R>(self: Pin<&mut Self>, cx: &mut Context<'_>, poll: impl FnOnce(&mut Context<'_>) -> R) -> R {
         let this = self.project();
-        if !this.loan.waker.as_ref().is_some_and(|waker| waker.will_wake(cx.waker())) {
-            this.loan.waker = Some(cx.waker().clone());
-            // The registered timer would wake the task's former waker.
+        let task = Some(Task::of(cx.waker()));
+        if this.loan.task != task {
+            this.loan.task = task;
+            // The registered timer would wake the task's former waker, of which it holds a clone.
             *this.armed = None;
         }
         lend::lend(this.loan, || poll(cx))
@@ -48,11 +49,13 @@ impl TaskTimer {
 
     /// Waits until `own` or the earliest instant that was asked for inside [`lend`](Self::lend), whichever comes first.
     ///
+    /// `now` is the time, which the caller has had to read anyway; one that is a little old makes the wake no later.
+    ///
     /// `Ready` means that one of the two has come: poll what is wrapped again, work out the next deadline, and ask
     /// again. After `Pending` the task will be woken in time. Only the earliest borrowed instant is kept, and it is kept
     /// until it has come; a borrower that wants a later one asks again whenever it is polled, as [`Alarm`](crate::Alarm)
     /// does.
-    pub fn poll_until(self: Pin<&mut Self>, cx: &mut Context<'_>, own: Option<Instant>) -> Poll<()> {
+    pub fn poll_until(self: Pin<&mut Self>, cx: &mut Context<'_>, now: Instant, own: Option<Instant>) -> Poll<()> {
         let mut this = self.project();
         let wanted = &mut this.loan.wanted;
         let at = match (own, *wanted) {
@@ -62,7 +65,6 @@ impl TaskTimer {
                 None => return Poll::Pending,
             },
         };
-        let now = Instant::now();
         if at <= now {
             if wanted.is_some_and(|wanted| wanted <= now) {
                 *wanted = None;
@@ -105,7 +107,7 @@ mod tests {
     ) -> Poll<()> {
         timer.enter(|cx, mut timer| {
             let _ = timer.as_mut().lend(cx, |cx| alarm.poll_until(cx, at));
-            timer.as_mut().poll_until(cx, own)
+            timer.as_mut().poll_until(cx, Instant::now(), own)
         })
     }
 
@@ -133,7 +135,7 @@ mod tests {
         // The task is polled for another reason and does not get as far as the alarm.
         let poll = timer.enter(|cx, mut timer| {
             timer.as_mut().lend(cx, |_| ());
-            timer.as_mut().poll_until(cx, Some(start + 10 * SECOND))
+            timer.as_mut().poll_until(cx, Instant::now(), Some(start + 10 * SECOND))
         });
         assert!(poll.is_pending());
         tokio::time::sleep(SECOND + Duration::from_millis(2)).await;
@@ -145,13 +147,13 @@ mod tests {
         let start = Instant::now();
         let mut timer = task::spawn(TaskTimer::new());
         for i in 1..100 {
-            let poll = timer.enter(|cx, mut t| t.as_mut().poll_until(cx, Some(start + i * SECOND)));
+            let poll = timer.enter(|cx, mut t| t.as_mut().poll_until(cx, Instant::now(), Some(start + i * SECOND)));
             assert!(poll.is_pending());
         }
         assert_eq!(timer.enter(|_, t| t.armed), Some(start + SECOND), "armed once, for the first deadline");
         tokio::time::sleep(SECOND + Duration::from_millis(2)).await;
         assert!(timer.is_woken(), "the stale timer goes off once");
-        let poll = timer.enter(|cx, mut t| t.as_mut().poll_until(cx, Some(start + 100 * SECOND)));
+        let poll = timer.enter(|cx, mut t| t.as_mut().poll_until(cx, Instant::now(), Some(start + 100 * SECOND)));
         assert!(poll.is_pending());
         assert_eq!(timer.enter(|_, t| t.armed), Some(start + 100 * SECOND), "and is armed anew");
     }
@@ -159,7 +161,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn nothing_wanted_is_nothing_armed() {
         let mut timer = task::spawn(TaskTimer::new());
-        assert!(timer.enter(|cx, mut t| t.as_mut().poll_until(cx, None)).is_pending());
+        assert!(timer.enter(|cx, mut t| t.as_mut().poll_until(cx, Instant::now(), None)).is_pending());
         assert!(timer.enter(|_, t| t.sleep.is_none()));
     }
 
@@ -171,8 +173,8 @@ mod tests {
         assert!(poll_once(&mut timer, alarm.as_mut(), start + SECOND, None).is_pending());
         tokio::time::advance(2 * SECOND).await;
         timer.enter(|cx, mut t| {
-            assert!(t.as_mut().poll_until(cx, None).is_ready(), "the borrowed instant has come");
-            assert!(t.as_mut().poll_until(cx, None).is_pending(), "it is told once");
+            assert!(t.as_mut().poll_until(cx, Instant::now(), None).is_ready(), "the borrowed instant has come");
+            assert!(t.as_mut().poll_until(cx, Instant::now(), None).is_pending(), "it is told once");
         });
     }
 
@@ -185,7 +187,7 @@ mod tests {
         for task in &mut tasks {
             task.enter(|cx, _| {
                 timer.as_mut().lend(cx, |_| ());
-                assert!(timer.as_mut().poll_until(cx, Some(start + SECOND)).is_pending());
+                assert!(timer.as_mut().poll_until(cx, Instant::now(), Some(start + SECOND)).is_pending());
             });
         }
         tokio::time::sleep(SECOND + Duration::from_millis(2)).await;
@@ -208,12 +210,12 @@ mod tests {
 
     #[test]
     fn a_panic_inside_returns_the_loan() {
-        let mut loan = Loan { waker: Some(std::task::Waker::noop().clone()), wanted: None };
+        let mut loan = Loan { task: Some(Task::of(std::task::Waker::noop())), wanted: None };
         let caught = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
             lend::lend(&mut loan, || panic!("inside"));
         }));
         assert!(caught.is_err());
-        assert!(loan.waker.is_some(), "the lender has its loan back");
+        assert!(loan.task.is_some(), "the lender has its loan back");
         let cx = Context::from_waker(std::task::Waker::noop());
         assert!(!lend::borrow(&cx, Instant::now()), "and nobody can borrow any more");
     }

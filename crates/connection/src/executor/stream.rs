@@ -17,8 +17,9 @@ use tokio::time::Instant;
 
 use crate::{
     MinRate, Settings,
+    current::Current,
     phase::Pace,
-    settings::deadline,
+    settings::{deadline, earlier},
     shared::{Override, Shared},
 };
 
@@ -76,6 +77,8 @@ pub(crate) struct StreamTask<F> {
     #[pin]
     timer: TaskTimer,
     shared: Arc<Shared>,
+    /// Lent to what is polled.
+    current: Option<Current>,
     /// The request's number.
     number: u64,
     /// How long the response may take, from the end of the request.
@@ -91,10 +94,12 @@ pub(crate) struct StreamTask<F> {
 impl<F> StreamTask<F> {
     /// The response's time counts from here.
     pub(crate) fn new(stream: F, shared: Arc<Shared>, settings: &Settings) -> Self {
+        let number = shared.requests.started();
         Self {
             stream,
             timer: TaskTimer::new(),
-            number: shared.requests.started(),
+            current: Some(Current::new(Arc::clone(&shared), Some(number))),
+            number,
             shared,
             write: settings.write,
             until: deadline(Instant::now(), settings.write),
@@ -114,7 +119,8 @@ impl<F: Future<Output = ()>> Future for StreamTask<F> {
         loop {
             NOTES.set(Notes::default());
             let stream = this.stream.as_mut();
-            if this.timer.as_mut().lend(cx, |cx| stream.poll(cx)).is_ready() {
+            let polled = this.timer.as_mut().lend(cx, |cx| Current::lend(this.current, || stream.poll(cx)));
+            if polled.is_ready() {
                 return Poll::Ready(());
             }
             let notes = NOTES.get();
@@ -135,11 +141,8 @@ impl<F: Future<Output = ()>> Future for StreamTask<F> {
                 Override::None => *this.until,
                 Override::Until(until) => until,
             };
-            let own = match (until, this.pace.deadline(*this.stall, *this.rate)) {
-                (Some(until), Some(slow)) => Some(until.min(slow)),
-                (one, other) => one.or(other),
-            };
-            ready!(this.timer.as_mut().poll_until(cx, own));
+            let own = earlier(until, this.pace.deadline(*this.stall, *this.rate));
+            ready!(this.timer.as_mut().poll_until(cx, now, own));
             if own.is_some_and(|at| at <= Instant::now()) {
                 return Poll::Ready(());
             }

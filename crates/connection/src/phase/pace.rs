@@ -4,7 +4,10 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use crate::{MinRate, settings::deadline};
+use crate::{
+    MinRate,
+    settings::{deadline, earlier},
+};
 
 /// Counts the time that we wait for a peer, and what it moves meanwhile.
 ///
@@ -21,9 +24,14 @@ pub(crate) struct Pace {
 }
 
 impl Pace {
+    /// Begins to count, when the peer has moved so much.
+    pub(crate) const fn from(moved: u64) -> Self {
+        Self { waiting: None, before: Duration::ZERO, base: moved }
+    }
+
     /// Begins to count anew, as for another request.
-    pub(crate) fn restart(&mut self, moved: u64) {
-        *self = Self { waiting: None, before: Duration::ZERO, base: moved };
+    pub(crate) const fn restart(&mut self, moved: u64) {
+        *self = Self::from(moved);
     }
 
     /// The peer is waited for; `moved` is what it has moved in all.
@@ -55,10 +63,7 @@ impl Pace {
             let by_rate = since.checked_add(allowed)?;
             Some(deadline(progress, Some(rate.grace)).map_or(by_rate, |silent| by_rate.min(silent)))
         });
-        match (stalled, slow) {
-            (Some(stalled), Some(slow)) => Some(stalled.min(slow)),
-            (one, other) => one.or(other),
-        }
+        earlier(stalled, slow)
     }
 }
 

@@ -17,16 +17,43 @@ impl Cause for BadHost {
     }
 }
 
-/// HTTP/1.1 requires exactly one `Host` field with a valid value, and 400 otherwise (RFC 9112, 3.2). It may be empty,
-/// where the target has no authority.
-pub(super) fn check<B>(request: &Request<B>) -> Result<(), BadHost> {
-    if request.version() != Version::HTTP_11 {
-        return Ok(());
-    }
-    let mut hosts = request.headers().get_all(HOST).iter();
-    match (hosts.next(), hosts.next()) {
-        (Some(host), None) if is_host(host.as_bytes()) => Ok(()),
-        _ => Err(BadHost),
+/// Checks the `Host` of a connection's requests.
+#[derive(Debug, Default)]
+pub(super) struct KnownHost(Box<[u8]>);
+
+/// No more than this is kept.
+const MAX_KNOWN: usize = 64;
+
+impl KnownHost {
+    /// HTTP/1.1 requires exactly one `Host` field with a valid value, and 400 otherwise (RFC 9112, 3.2). It may be empty,
+    /// where the target has no authority.
+    pub(super) fn check<B>(&mut self, request: &Request<B>) -> Result<(), BadHost> {
+        if request.version() != Version::HTTP_11 {
+            return Ok(());
+        }
+        let headers = request.headers();
+        let host = match headers.iter().next() {
+            // Nearly every client sends it first. Where there are as many values as names, it is there once.
+            Some((&HOST, host)) if headers.len() == headers.keys_len() => host,
+            _ => {
+                let mut hosts = headers.get_all(HOST).iter();
+                match (hosts.next(), hosts.next()) {
+                    (Some(host), None) => host,
+                    _ => return Err(BadHost),
+                }
+            }
+        };
+        let host = host.as_bytes();
+        if *self.0 == *host && !host.is_empty() {
+            return Ok(());
+        }
+        if !is_host(host) {
+            return Err(BadHost);
+        }
+        if host.len() <= MAX_KNOWN {
+            self.0 = host.into();
+        }
+        Ok(())
     }
 }
 
@@ -59,7 +86,11 @@ mod tests {
         for host in hosts {
             request = request.header(HOST, *host);
         }
-        check(&request.body(()).expect("a request"))
+        let request = request.body(()).expect("a request");
+        let mut known = KnownHost::default();
+        let first = known.check(&request);
+        assert_eq!(known.check(&request), first, "the second time as well");
+        first
     }
 
     #[test]
@@ -72,6 +103,28 @@ mod tests {
         }
         assert_eq!(with(&[], Version::HTTP_11), Err(BadHost), "none");
         assert_eq!(with(&[b"x", b"x"], Version::HTTP_11), Err(BadHost), "two, even alike");
+    }
+
+    #[test]
+    fn what_is_known_is_the_whole_of_it() {
+        let mut known = KnownHost::default();
+        let mut check = |host: &str| known.check(&Request::get("/").header(HOST, host).body(()).expect("a request"));
+        assert_eq!(check("example.org"), Ok(()));
+        assert_eq!(check("example.org/"), Err(BadHost));
+        assert_eq!(check("example.or"), Ok(()));
+        assert_eq!(check("a b"), Err(BadHost));
+    }
+
+    #[test]
+    fn its_place_does_not_matter() {
+        let request = |names: &[&str]| {
+            let request = names.iter().fold(Request::get("/"), |request, name| request.header(*name, "x"));
+            KnownHost::default().check(&request.body(()).expect("a request"))
+        };
+        assert_eq!(request(&["accept", "host"]), Ok(()));
+        assert_eq!(request(&["host", "accept", "accept"]), Ok(()), "another one may be doubled");
+        assert_eq!(request(&["host", "accept", "host"]), Err(BadHost));
+        assert_eq!(request(&["accept", "accept"]), Err(BadHost));
     }
 
     #[test]

@@ -1,38 +1,53 @@
-use std::sync::{
-    Arc, Mutex, MutexGuard, PoisonError,
-    atomic::{
-        AtomicU32, AtomicU64,
-        Ordering::{AcqRel, Acquire, Relaxed},
+use std::{
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{
+            AtomicU32, AtomicU64,
+            Ordering::{AcqRel, Acquire, Relaxed, Release},
+        },
     },
+    time::Duration,
 };
 
 use http::{Method, Uri};
 use tokio::time::Instant;
 
-use super::Flag;
+use super::{Flag, note::Note};
 
 /// The requests of one connection.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(crate) struct Requests {
     /// Between their head and the end of their response's body.
     in_flight: AtomicU32,
     started: AtomicU64,
-    /// How many there may be.
+    /// How many there may be; 0 is as many as there come.
     max: AtomicU64,
-    /// What is in flight, by the number it began with, so that a shutdown can name what it waits for. Uncontended: one
-    /// entry for HTTP/1, the streams of one connection for HTTP/2.
-    live: Mutex<Vec<(u64, Live)>>,
-    /// A handler has moved a limit of its own: only then is it worth looking among `live`.
+    /// What is in flight, so that a shutdown can name what it waits for. HTTP/1: the method and the target of the one
+    /// there can be, tagged with the nanoseconds from `opened` to its head. Written for each request: no lock, no count.
+    current: Note,
+    /// HTTP/1: its route, tagged with its number.
+    route: Note,
+    /// HTTP/2: the streams. Touched by the tasks of one connection only.
+    streams: Mutex<Vec<Live>>,
+    /// A handler has moved a limit of its own: only then is it worth looking among `moved`.
     overridden: Flag,
+    moved: Mutex<Vec<Moved>>,
 }
 
 /// A request in flight.
 #[derive(Clone, Debug)]
 pub(crate) struct Live {
+    number: u64,
     pub(crate) method: Method,
     pub(crate) uri: Uri,
     pub(crate) route: Option<Arc<str>>,
     pub(crate) since: Instant,
+}
+
+/// The limits that a request has moved.
+#[derive(Clone, Copy, Debug)]
+struct Moved {
+    number: u64,
     read: Override,
     write: Override,
 }
@@ -47,24 +62,6 @@ pub(crate) enum Override {
     Until(Option<Instant>),
 }
 
-impl Default for Requests {
-    fn default() -> Self {
-        Self {
-            in_flight: AtomicU32::new(0),
-            started: AtomicU64::new(0),
-            max: AtomicU64::new(u64::MAX),
-            live: Mutex::new(Vec::new()),
-            overridden: Flag::default(),
-        }
-    }
-}
-
-impl Live {
-    pub(crate) const fn new(method: Method, uri: Uri, since: Instant) -> Self {
-        Self { method, uri, route: None, since, read: Override::None, write: Override::None }
-    }
-}
-
 impl Requests {
     pub(crate) fn in_flight(&self) -> u32 {
         self.in_flight.load(Acquire)
@@ -74,76 +71,149 @@ impl Requests {
         self.started.load(Relaxed)
     }
 
+    /// At least one.
     pub(crate) fn set_max(&self, max: u64) {
         self.max.store(max, Relaxed);
     }
 
     /// Whether the last request that the connection may carry has begun.
     pub(crate) fn is_last(&self) -> bool {
-        self.started() >= self.max.load(Relaxed)
+        let max = self.max.load(Relaxed);
+        max != 0 && self.started() >= max
     }
 
-    /// Gives the number of the request, and whether it is the only one.
-    pub(super) fn begin(&self, live: Live) -> (u64, bool) {
-        // Requests begin in the connection's own task only.
+    /// HTTP/1: a request begins, so long after the connection did. All of it in the connection's task.
+    pub(super) fn begin(&self, method: &Method, uri: &Uri, after: Duration) -> u64 {
         let number = self.started() + 1;
         self.started.store(number, Relaxed);
-        self.lock().push((number, live));
+        let target = match uri.path_and_query() {
+            Some(path) => path.as_str(),
+            None => uri.authority().map_or("", |authority| authority.as_str()),
+        };
+        let after = u64::try_from(after.as_nanos()).unwrap_or(u64::MAX);
+        self.current.write(after, method.as_str(), target);
+        self.in_flight.store(1, Release);
+        number
+    }
+
+    /// HTTP/1: how long after the connection the last request began.
+    pub(crate) fn last_began(&self) -> Duration {
+        Duration::from_nanos(self.current.tag())
+    }
+
+    /// HTTP/1: it has ended.
+    pub(super) fn end(&self, number: u64) {
+        self.forget(number);
+        // Release: whoever sees zero also sees all that the request did.
+        self.in_flight.store(0, Release);
+    }
+
+    /// HTTP/2: a stream begins. Gives its number, and whether it is the only one.
+    pub(super) fn begin_stream(&self, method: Method, uri: Uri, since: Instant) -> (u64, bool) {
+        // They begin in the connection's own task only.
+        let number = self.started() + 1;
+        self.started.store(number, Relaxed);
+        self.streams().push(Live { number, method, uri, route: None, since });
         (number, self.in_flight.fetch_add(1, AcqRel) == 0)
     }
 
-    /// Says whether it was the last one in flight.
-    pub(super) fn end(&self, number: u64) -> bool {
+    /// HTTP/2: it has ended. Says whether it was the last one in flight.
+    pub(super) fn end_stream(&self, number: u64) -> bool {
+        self.forget(number);
         let ended = {
-            let mut live = self.lock();
-            live.iter().position(|(other, _)| *other == number).map(|at| live.swap_remove(at))
+            let mut streams = self.streams();
+            streams.iter().position(|live| live.number == number).map(|at| streams.swap_remove(at))
         };
-        // Outside the lock: it frees a part of hyper's buffer.
+        // Outside the lock: what it refers to may have to be freed.
         drop(ended);
-        // AcqRel: whoever sees zero also sees all that the request did.
+        // AcqRel: whoever sees zero also sees all that the requests did.
         self.in_flight.fetch_sub(1, AcqRel) == 1
     }
 
-    pub(crate) fn list(&self) -> Vec<Live> {
-        self.lock().iter().map(|(_, live)| live.clone()).collect()
+    /// What is in flight on a connection that was opened then.
+    pub(crate) fn list(&self, opened: Instant) -> Vec<Live> {
+        let streams = self.streams().clone();
+        if !streams.is_empty() || self.in_flight() == 0 {
+            return streams;
+        }
+        let Some(current) = self.current.read() else { return streams };
+        let number = self.started();
+        let route = self.route.read().filter(|route| route.tag == number).map(|route| route.text.into());
+        vec![Live {
+            number,
+            route,
+            method: current.title.parse().unwrap_or_default(),
+            uri: current.text.parse().unwrap_or_default(),
+            since: opened + Duration::from_nanos(current.tag),
+        }]
+    }
+
+    /// HTTP/1.
+    pub(super) fn set_route(&self, number: u64, route: &str) {
+        self.route.write(number, "", route);
+    }
+
+    /// HTTP/2.
+    pub(super) fn set_stream_route(&self, number: u64, route: &Arc<str>) {
+        if let Some(live) = self.streams().iter_mut().find(|live| live.number == number) {
+            live.route = Some(Arc::clone(route));
+        }
     }
 
     pub(crate) fn read_override(&self, number: u64) -> Override {
-        self.find(number, |live| live.read)
+        self.find(number, |moved| moved.read)
     }
 
     pub(crate) fn write_override(&self, number: u64) -> Override {
-        self.find(number, |live| live.write)
+        self.find(number, |moved| moved.write)
     }
 
     pub(crate) fn override_read(&self, number: u64, until: Option<Instant>) {
-        self.change(number, |live| live.read = Override::Until(until));
-        self.overridden.set();
+        self.change(number, |moved| moved.read = Override::Until(until));
     }
 
     pub(crate) fn override_write(&self, number: u64, until: Option<Instant>) {
-        self.change(number, |live| live.write = Override::Until(until));
-        self.overridden.set();
+        self.change(number, |moved| moved.write = Override::Until(until));
     }
 
-    pub(crate) fn set_route(&self, number: u64, route: Arc<str>) {
-        self.change(number, |live| live.route = Some(route));
-    }
-
-    fn find(&self, number: u64, limit: impl Fn(&Live) -> Override) -> Override {
+    fn find(&self, number: u64, limit: impl Fn(&Moved) -> Override) -> Override {
         if !self.overridden.get() {
             return Override::None;
         }
-        self.lock().iter().find(|(other, _)| *other == number).map_or(Override::None, |(_, live)| limit(live))
+        self.moved().iter().find(|moved| moved.number == number).map_or(Override::None, limit)
     }
 
-    fn change(&self, number: u64, change: impl FnOnce(&mut Live)) {
-        if let Some((_, live)) = self.lock().iter_mut().find(|(other, _)| *other == number) {
-            change(live);
+    fn change(&self, number: u64, change: impl FnOnce(&mut Moved)) {
+        let mut all = self.moved();
+        if !self.is_live(number) {
+            return;
+        }
+        let at = all.iter().position(|moved| moved.number == number).unwrap_or_else(|| {
+            all.push(Moved { number, read: Override::None, write: Override::None });
+            all.len() - 1
+        });
+        change(&mut all[at]);
+        self.overridden.set();
+    }
+
+    fn is_live(&self, number: u64) -> bool {
+        (number == self.started() && self.in_flight() > 0) || self.streams().iter().any(|live| live.number == number)
+    }
+
+    /// The limits of a request that has ended are of no interest.
+    fn forget(&self, number: u64) {
+        if self.overridden.get() {
+            let mut all = self.moved();
+            all.retain(|moved| moved.number != number);
+            self.overridden.put(!all.is_empty());
         }
     }
 
-    fn lock(&self) -> MutexGuard<'_, Vec<(u64, Live)>> {
-        self.live.lock().unwrap_or_else(PoisonError::into_inner)
+    fn streams(&self) -> MutexGuard<'_, Vec<Live>> {
+        self.streams.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn moved(&self) -> MutexGuard<'_, Vec<Moved>> {
+        self.moved.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -15,8 +15,6 @@ pub(crate) struct Socket {
     read_seen: Flag,
     /// Bytes came in since the last request began: a part of a head, or a body.
     unread_head: Flag,
-    /// HTTP/1: the head that came in last had a length of both kinds.
-    ambiguous: Flag,
     /// HTTP/1: a request's body has not come to its end.
     body_open: Flag,
     /// HTTP/1: a part of a request's body was handed over since the connection's task last looked.
@@ -30,10 +28,8 @@ pub(crate) struct Socket {
     written: AtomicU64,
     /// HTTP/1: the response in flight has no total limit.
     write_unlimited: Flag,
-    /// The client has closed its side while a request was in flight, and hyper was not told …
+    /// HTTP/1: the client has closed its side while a request was in flight.
     half_closed: Flag,
-    /// … but is to be told now.
-    tell_end: Flag,
     lingering: Flag,
 }
 
@@ -44,7 +40,6 @@ impl Default for Socket {
             upgrading: AtomicBool::new(false),
             read_seen: Flag::default(),
             unread_head: Flag::default(),
-            ambiguous: Flag::default(),
             body_open: Flag::default(),
             body_seen: Flag::default(),
             unread_body: Flag::default(),
@@ -53,7 +48,6 @@ impl Default for Socket {
             written: AtomicU64::new(0),
             write_unlimited: Flag::default(),
             half_closed: Flag::default(),
-            tell_end: Flag::default(),
             lingering: Flag::default(),
         }
     }
@@ -100,14 +94,6 @@ impl Socket {
         self.unread_head.get()
     }
 
-    pub(crate) fn set_ambiguous(&self) {
-        self.ambiguous.set();
-    }
-
-    pub(crate) fn take_ambiguous(&self) -> bool {
-        self.ambiguous.take()
-    }
-
     pub(crate) fn set_body_open(&self, open: bool) {
         self.body_open.put(open);
     }
@@ -151,14 +137,6 @@ impl Socket {
 
     pub(crate) fn is_half_closed(&self) -> bool {
         self.half_closed.get()
-    }
-
-    pub(crate) fn set_tell_end(&self) {
-        self.tell_end.set();
-    }
-
-    pub(crate) fn is_tell_end(&self) -> bool {
-        self.tell_end.get()
     }
 
     // What goes out.

@@ -1,11 +1,15 @@
 //! HTTP/1.1: each limit ends a connection at its own time, and none ends one that it does not mean.
 
-use std::time::Duration;
+use std::{convert::Infallible, future::pending, sync::Arc, time::Duration};
 
-use graceful_connection::{CloseReason, MinRate};
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use graceful_connection::{CloseReason, Connection, MinRate, Registry, RequestBody};
+use http::{Request, Response};
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::{TcpListener, TcpStream},
+};
 
-use crate::server::{SECOND, assert_at, connect, connect_with, settings, with};
+use crate::server::{Body, SECOND, assert_at, connect, connect_with, settings, with};
 
 const GET: &str = "GET / HTTP/1.1\r\nhost: x\r\n\r\n";
 
@@ -249,6 +253,45 @@ async fn pipelined_requests_are_answered_in_order() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn requests_that_come_while_a_handler_works_wait_their_turn() {
+    let mut client = connect();
+    for path in ["/slow", "/quick", "/"] {
+        client.send(&format!("GET {path} HTTP/1.1\r\nhost: x\r\nx: {}\r\n\r\n", "x".repeat(400))).await;
+        tokio::time::sleep(SECOND / 100).await;
+    }
+    for answer in ["slow", "quick", "ok"] {
+        assert!(client.answer().await.ends_with(answer), "{answer}");
+    }
+    assert_at(client.start.elapsed(), 10 * SECOND + SECOND / 20);
+    // A body of the next one is no end of anything, and its line is known to have ended.
+    client.send("GET /slow HTTP/1.1\r\nhost: x\r\n\r\n").await;
+    client.send("POST /read HTTP/1.1\r\nhost: x\r\ncontent-length: 1000\r\n\r\n").await;
+    client.send(&"x".repeat(1000)).await;
+    assert!(client.answer().await.ends_with("slow"));
+    assert!(client.answer().await.ends_with("1000 bytes"));
+}
+
+#[tokio::test]
+async fn a_reset_drops_the_handler_at_once() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+    let mut client = TcpStream::connect(listener.local_addr().expect("bound")).await.expect("a client");
+    let (socket, _) = listener.accept().await.expect("a socket");
+    let registry = Registry::new();
+    let service = tower::service_fn(|_: Request<RequestBody>| pending::<Result<Response<Body>, Infallible>>());
+    let connection = tokio::spawn(Connection::new(socket, registry.open(None), service, Arc::new(settings())));
+    client.write_all(b"GET / HTTP/1.1\r\nhost: x\r\n\r\n").await.expect("the server reads");
+    while registry.gauges().requests == 0 {
+        tokio::task::yield_now().await;
+    }
+    // Closed so, TCP sends a reset.
+    client.set_zero_linger().expect("an option");
+    drop(client);
+    let ended = connection.await.expect("no panic");
+    assert_eq!(ended.reason, CloseReason::Broken);
+    assert!(ended.error.is_some(), "which says why");
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_client_that_leaves_drops_the_handler() {
     let client = connect();
     let (mut io, server, registry, start) = (client.io, client.server, client.registry, client.start);
@@ -294,8 +337,10 @@ async fn without_the_grace_a_closed_side_is_a_client_that_left() {
 
 #[tokio::test(start_paused = true)]
 async fn a_handler_moves_its_own_limits() {
-    for (path, due) in [("/patient", 300 * SECOND), ("/hasty", SECOND)] {
-        let mut client = connect();
+    for (path, due, extension) in
+        [("/patient", 300 * SECOND, true), ("/hasty", SECOND, true), ("/patient", 300 * SECOND, false)]
+    {
+        let mut client = connect_with(with(|settings| settings.control_extension = extension));
         client.send(&format!("GET {path} HTTP/1.1\r\nhost: x\r\n\r\n")).await;
         let (ended, took) = client.ended().await;
         assert_eq!(ended.reason, CloseReason::WriteTimeout, "{path}");
@@ -311,6 +356,18 @@ async fn a_handler_moves_its_own_limits() {
     client.send("GET /stuck HTTP/1.1\r\nhost: x\r\n\r\n").await;
     client.rest().await;
     assert_at(start.elapsed(), 60 * SECOND);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_handler_finds_its_own_request_and_a_task_of_its_own_does_not() {
+    let (mut one, mut two) = (connect(), connect());
+    two.send(GET).await;
+    two.answer().await;
+    for client in [&mut one, &mut two] {
+        client.send("GET /whose HTTP/1.1\r\nhost: x\r\n\r\n").await;
+    }
+    assert!(one.answer().await.ends_with("Some(1) false"));
+    assert!(two.answer().await.ends_with("Some(2) false"));
 }
 
 #[tokio::test(start_paused = true)]

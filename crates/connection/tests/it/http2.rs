@@ -83,6 +83,17 @@ async fn a_late_handler_resets_its_stream_only() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_handler_finds_its_own_stream() {
+    let client = handshake(connect_with(with(|settings| settings.control_extension = false))).await;
+    let (hasty, stuck, whose) =
+        tokio::join!(get(&client.send, "/hasty"), get(&client.send, "/patient"), get(&client.send, "/whose"));
+    assert!(hasty.is_err() && stuck.is_err(), "each at its own limit");
+    assert_at(client.start.elapsed(), 300 * SECOND);
+    let mut body = whose.expect("an answer").into_body();
+    assert_eq!(body.data().await.expect("a text").expect("a text"), "Some(3) false");
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_window_that_stays_shut_resets_its_stream() {
     let client = handshake(connect()).await;
     let response = get(&client.send, "/big").await.expect("a head");

@@ -102,7 +102,8 @@ pub(crate) fn assert_at(took: Duration, due: Duration) {
 
 async fn handle(request: Request<RequestBody>) -> Result<Response<Body>, Infallible> {
     let path = request.uri().path().to_owned();
-    let control = request.extensions().get::<ConnectionControl>().expect("in every request").clone();
+    let control = request.extensions().get::<ConnectionControl>().cloned();
+    let control = control.or_else(ConnectionControl::current).expect("the connection polls this");
     if request.method() == http::Method::CONNECT {
         tokio::spawn(crate::upgrade::echo(hyper::upgrade::on(request)));
         return Ok(status(StatusCode::OK, ""));
@@ -129,6 +130,12 @@ async fn handle(request: Request<RequestBody>) -> Result<Response<Body>, Infalli
             control.set_read_timeout(None);
             text(&format!("{} bytes", request.into_body().collect().await.expect("no limit").to_bytes().len()))
         }
+        "/whose" => {
+            tokio::time::sleep(SECOND).await;
+            let spawned = tokio::spawn(async { ConnectionControl::current().is_some() }).await.expect("no panic");
+            let own = ConnectionControl::current().map(|control| control.info().requests());
+            text(&format!("{own:?} {spawned}"))
+        }
         "/last" => {
             control.close();
             text("last")
@@ -143,7 +150,10 @@ async fn handle(request: Request<RequestBody>) -> Result<Response<Body>, Infalli
         }
         // Answers at once, whatever is still to come.
         "/early" => status(StatusCode::PAYLOAD_TOO_LARGE, "too large"),
-        "/upgrade" => {
+        "/upgrade" | "/upgrade-slowly" => {
+            if path == "/upgrade-slowly" {
+                tokio::time::sleep(SECOND).await;
+            }
             let mut response = status(StatusCode::SWITCHING_PROTOCOLS, "");
             response.headers_mut().insert("upgrade", "echo".parse().expect("ASCII"));
             response.headers_mut().insert("connection", "upgrade".parse().expect("ASCII"));

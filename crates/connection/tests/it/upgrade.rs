@@ -49,6 +49,20 @@ async fn bytes_right_behind_the_request_reach_the_other_side() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn bytes_that_come_while_the_handler_works_reach_the_other_side() {
+    let mut client = connect();
+    client.send("GET /upgrade-slowly HTTP/1.1\r\nhost: x\r\nconnection: upgrade\r\nupgrade: echo\r\n\r\n").await;
+    tokio::time::sleep(SECOND / 10).await;
+    // More than is read ahead at once.
+    let early = "early ".repeat(200);
+    client.send(&early).await;
+    assert!(client.answer().await.starts_with("HTTP/1.1 101 "));
+    let mut echo = vec![0; early.len()];
+    client.io.read_exact(&mut echo).await.expect("an echo");
+    assert_eq!(echo, early.as_bytes());
+}
+
+#[tokio::test(start_paused = true)]
 async fn it_is_closed_when_its_owner_drops_it() {
     let mut client = upgraded("").await;
     client.io.shutdown().await.expect("a clean end");

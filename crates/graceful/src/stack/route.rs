@@ -1,5 +1,5 @@
 use std::{
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, OnceLock},
     task::{Context, Poll},
 };
 
@@ -26,17 +26,15 @@ impl<S> Layer<S> for TellRouteLayer {
 #[derive(Clone, Debug)]
 pub(super) struct TellRoute<S> {
     inner: S,
-    /// The name, from the last request: a route has one, so that it need not be copied for each.
-    name: Arc<Mutex<Option<Arc<str>>>>,
+    /// The name, from the first request: a route has one, so that it need not be copied for each.
+    name: Arc<OnceLock<Arc<str>>>,
 }
 
 impl<S> TellRoute<S> {
     fn name(&self, path: &MatchedPath) -> Arc<str> {
-        let mut name = self.name.lock().unwrap_or_else(PoisonError::into_inner);
-        match &*name {
-            Some(name) if **name == *path.as_str() => Arc::clone(name),
-            _ => Arc::clone(name.insert(path.as_str().into())),
-        }
+        let name = self.name.get_or_init(|| path.as_str().into());
+        // Another one, where the router stands in several places of the same outer one.
+        if **name == *path.as_str() { Arc::clone(name) } else { path.as_str().into() }
     }
 }
 
@@ -57,7 +55,7 @@ where
         if let Some(path) = extensions.get::<MatchedPath>() {
             let name = self.name(path);
             if let Some(control) = extensions.get::<ConnectionControl>() {
-                control.set_route(Arc::clone(&name));
+                control.set_route(&name);
             }
             if let Some(cell) = extensions.get::<MatchedRoute>() {
                 cell.set(name);

@@ -254,7 +254,7 @@ async fn a_lent_timer_is_used() {
             if let Poll::Ready(answer) = timer.as_mut().lend(cx, |cx| future.as_mut().poll(cx)) {
                 return Poll::Ready(answer);
             }
-            if timer.as_mut().poll_until(cx, Some(start + 60 * SECOND)).is_pending() {
+            if timer.as_mut().poll_until(cx, Instant::now(), Some(start + 60 * SECOND)).is_pending() {
                 return Poll::Pending;
             }
         }

@@ -1,13 +1,13 @@
 use std::future::{pending, poll_fn};
 
 use super::*;
-use crate::shared::Live;
 
 const SECOND: Duration = Duration::from_secs(1);
 
 fn task<F>(stream: F, write: Option<Duration>, stall: Option<Duration>) -> StreamTask<F> {
     let shared = Arc::new(Shared::new(1, None, None, None));
-    shared.begin_request(Live::new(http::Method::GET, http::Uri::default(), Instant::now()));
+    shared.set_http2();
+    shared.begin_request(&http::Method::GET, &http::Uri::default(), Instant::now());
     StreamTask::new(stream, shared, &Settings { write, write_stall: stall, ..Settings::default() })
 }
 
