@@ -14,9 +14,10 @@
 //! | between requests | `idle` | the last byte of a response | plain close; h2: GOAWAY, then close |
 //!
 //! All of them run on the connection's one timer, which is touched only when a deadline moves *earlier*; it is lent to
-//! the handler through [`graceful_timer`], so that a request costs no timer; what it allocates is its
-//! [`ConnectionControl`]. hyper's own header timer stays off: it is the idle limit as well, and boxes a timer for each
-//! request.
+//! the handler through [`graceful_timer`], so that a request costs no timer. What it allocates is its
+//! [`ConnectionControl`] in the extensions ([`Settings::control_extension`]), and the state of a body
+//! where it has one; it saves the second buffer that hyper reads into while a handler works. hyper's own header timer stays
+//! off: it is the idle limit as well, and boxes a timer for each request.
 //!
 //! A [`Registry`] knows every connection from accept to close, upgrades included. It tells them to
 //! [drain](Registry::drain), waits for them, and in the end [closes them by force](Registry::force).
