@@ -28,18 +28,37 @@ impl Frame {
     pub const DATA: u8 = 0;
     /// The type of HEADERS.
     pub const HEADERS: u8 = 1;
+    /// The type of PRIORITY.
+    pub const PRIORITY: u8 = 2;
+    /// The type of `RST_STREAM`.
+    pub const RST_STREAM: u8 = 3;
     /// The type of SETTINGS.
     pub const SETTINGS: u8 = 4;
     /// The type of PING.
     pub const PING: u8 = 6;
     /// The type of GOAWAY.
     pub const GOAWAY: u8 = 7;
+    /// The type of `WINDOW_UPDATE`.
+    pub const WINDOW_UPDATE: u8 = 8;
+    /// The type of CONTINUATION.
+    pub const CONTINUATION: u8 = 9;
     /// The flag that a SETTINGS or a PING is an answer.
     pub const ACK: u8 = 1;
     /// The flag that nothing more comes on the stream.
     pub const END_STREAM: u8 = 1;
     /// The flag that the header block is whole.
     pub const END_HEADERS: u8 = 4;
+
+    /// A frame as it is sent.
+    ///
+    /// # Panics
+    ///
+    /// If the payload is longer than a frame can be.
+    #[must_use]
+    pub fn bytes(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
+        let [_, length @ ..] = u32::try_from(payload.len()).expect("a short frame").to_be_bytes();
+        [&length[..], &[kind, flags], &stream.to_be_bytes(), payload].concat()
+    }
 
     /// The last stream that a GOAWAY says is served.
     ///
@@ -72,9 +91,29 @@ impl<Io: AsyncRead + AsyncWrite + Unpin> Http2<Io> {
     ///
     /// If the server does not take it.
     pub async fn send(&mut self, kind: u8, flags: u8, stream: u32, payload: &[u8]) {
-        let [_, length @ ..] = u32::try_from(payload.len()).expect("a short frame").to_be_bytes();
-        let bytes = [&length[..], &[kind, flags], &stream.to_be_bytes(), payload].concat();
-        within("the server to read", self.io.write_all(&bytes)).await.expect("it reads");
+        self.try_send(kind, flags, stream, payload).await.expect("it reads");
+    }
+
+    /// Sends a frame.
+    ///
+    /// # Errors
+    ///
+    /// If the server has closed the connection.
+    pub async fn try_send(&mut self, kind: u8, flags: u8, stream: u32, payload: &[u8]) -> io::Result<()> {
+        self.try_send_bytes(&Frame::bytes(kind, flags, stream, payload)).await
+    }
+
+    /// Sends bytes as they are: many frames at once, or a part of one.
+    ///
+    /// # Errors
+    ///
+    /// If the server has closed the connection.
+    pub async fn try_send_bytes(&mut self, bytes: &[u8]) -> io::Result<()> {
+        within("the server to read", async {
+            self.io.write_all(bytes).await?;
+            self.io.flush().await
+        })
+        .await
     }
 
     /// Asks for `path`, of at most 126 bytes, on a new stream: 1, 3, 5, and so on.

@@ -8,7 +8,7 @@ use tracing::{
     field::{DisplayValue, Value, display},
 };
 
-use crate::Record;
+use crate::{Record, RefusedRequest};
 
 /// Bytes of a text from the client that a line may hold. A client can send as much as the server's limit for a head, 64
 /// KiB and more, and should not be able to fill a disk with it.
@@ -66,6 +66,40 @@ pub(crate) fn write(record: &Record, with_query: bool) {
         };
     }
     if record.status.is_server_error() {
+        write!(Level::WARN);
+    } else {
+        write!(Level::INFO);
+    }
+}
+
+/// Writes the same event for what no service has seen.
+pub(crate) fn write_refused(refused: &RefusedRequest<'_>) {
+    let RefusedRequest { status, reason, method, target, version: spoken, user_agent, bytes, peer } = *refused;
+    let method = method.map(|method| Text::new(method.as_str(), MAX_METHOD));
+    let path = target.map(|target| Text::new(target.path(), MAX_PATH));
+    let user_agent = user_agent.map(|value| Text::of_bytes(value.as_bytes(), MAX_USER_AGENT));
+    macro_rules! write {
+        ($level:expr) => {
+            tracing::event!(
+                name: "access",
+                target: "access",
+                $level,
+                {
+                    message = "access",
+                    method = method.as_ref().map(Text::as_value),
+                    path = path.as_ref().map(Text::as_value),
+                    version = spoken.map(version),
+                    status = status.as_u16(),
+                    bytes,
+                    peer = peer.map(display),
+                    user_agent = user_agent.as_ref().map(Text::as_value),
+                    outcome = "refused",
+                    reason,
+                }
+            )
+        };
+    }
+    if status.is_server_error() {
         write!(Level::WARN);
     } else {
         write!(Level::INFO);

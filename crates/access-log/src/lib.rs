@@ -104,7 +104,8 @@
 //! | `bytes_expected` | number | how many they should be, where that is known |
 //! | `peer` | string | the address that [`peer`](AccessLogLayer::peer) found |
 //! | `user_agent` | string | at most 256 bytes of it |
-//! | `outcome` | string | `complete`, `client_gone`, `truncated`, `body_error` or `upgraded`, see [`Outcome`] |
+//! | `outcome` | string | `complete`, `client_gone`, `truncated`, `body_error` or `upgraded`, see [`Outcome`]; `refused`, see [`RefusedRequest`] |
+//! | `reason` | string | why it was refused |
 //!
 //! `method`, `path` and `user_agent` are the client's to choose. One that is not ASCII is escaped byte for byte
 //! (`\xc3\xa9`), so that a log can be read in a terminal, and then a quarter of its bytes is kept. With the limits a
@@ -141,6 +142,7 @@ mod event;
 mod future;
 mod layer;
 mod record;
+mod refused;
 mod request_body;
 mod response_body;
 mod route;
@@ -149,6 +151,7 @@ mod service;
 pub use self::future::ResponseFuture;
 pub use self::layer::AccessLogLayer;
 pub use self::record::{Outcome, Record};
+pub use self::refused::RefusedRequest;
 pub use self::request_body::RequestBody;
 pub use self::response_body::ResponseBody;
 pub use self::route::MatchedRoute;

@@ -7,10 +7,11 @@ use std::{
     task::{Context, Poll, ready},
 };
 
+use bytes::{Buf, Bytes};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use crate::{
-    ConnectionState, Settings,
+    ConnectionState, Refusal, Settings,
     frames::FrameScan,
     head::LineScan,
     registry::{Entry, Place},
@@ -35,11 +36,11 @@ pub(crate) struct CountedIo<T> {
     /// How many bytes a head may have.
     max_head: usize,
     /// What is sent in place of what hyper sends.
-    instead: &'static [u8],
+    instead: Bytes,
 }
 
-/// hyper's answer to a head that is too long says nothing of where it was too long.
-const URI_TOO_LONG: &[u8] = b"HTTP/1.1 414 URI Too Long\r\ncontent-length: 0\r\nconnection: close\r\n\r\n";
+/// How an answer begins that hyper makes where there is no request.
+const HYPERS_OWN: &[u8] = b"HTTP/1.1 ";
 
 impl<T> CountedIo<T> {
     pub(crate) fn new(io: T, place: Place, settings: &Settings) -> Self {
@@ -52,7 +53,7 @@ impl<T> CountedIo<T> {
             line: LineScan::default(),
             frames: None,
             max_head: settings.max_header_bytes as usize,
-            instead: &[],
+            instead: Bytes::new(),
         }
     }
 
@@ -62,6 +63,10 @@ impl<T> CountedIo<T> {
 
     pub(crate) const fn entry(&self) -> &Arc<Entry> {
         self.place.entry()
+    }
+
+    pub(crate) fn refuse(&self, refusal: Refusal) -> Bytes {
+        self.entry().wording().to_bytes(refusal, self.shared())
     }
 
     pub(crate) fn sniffed(&self) -> &[u8] {
@@ -199,7 +204,7 @@ impl<T: AsyncRead + Unpin> AsyncRead for CountedIo<T> {
 impl<T: AsyncRead + AsyncWrite + Unpin> AsyncWrite for CountedIo<T> {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         self.gate(Side::Write, cx)?;
-        if self.is_answer_to_long_line(bytes) {
+        if self.is_answer_of_hypers_own(bytes) {
             ready!(self.poll_instead(cx))?;
             return Poll::Ready(Ok(bytes.len()));
         }
@@ -214,7 +219,7 @@ impl<T: AsyncRead + AsyncWrite + Unpin> AsyncWrite for CountedIo<T> {
         slices: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
         self.gate(Side::Write, cx)?;
-        if self.is_answer_to_long_line(slices.first().map_or(&[], |slice| slice)) {
+        if self.is_answer_of_hypers_own(slices.first().map_or(&[], |slice| slice)) {
             ready!(self.poll_instead(cx))?;
             return Poll::Ready(Ok(slices.iter().map(|slice| slice.len()).sum()));
         }
@@ -229,6 +234,8 @@ impl<T: AsyncRead + AsyncWrite + Unpin> AsyncWrite for CountedIo<T> {
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let this = &mut *self;
+        // hyper flushes what it has written, so its buffer is empty.
+        this.shared().socket.set_answering(false);
         let polled = Pin::new(&mut this.io).poll_flush(cx);
         // Under TLS the text was taken, but the bytes that carry it may be stuck here.
         this.shared().socket.set_write_blocked(polled.is_pending());
@@ -257,31 +264,37 @@ impl<T: AsyncRead + AsyncWrite + Unpin> AsyncWrite for CountedIo<T> {
 }
 
 impl<T: AsyncWrite + Unpin> CountedIo<T> {
-    /// Whether `bytes` begin hyper's answer to a request line that is longer than a head may be.
-    fn is_answer_to_long_line(&mut self, bytes: &[u8]) -> bool {
+    /// Whether `bytes` begin the answer that hyper gives, with no body, to what is no request; then one of ours is sent in
+    /// its place. Nothing that the service answered looks like it: nothing of that is left in hyper's buffer.
+    fn is_answer_of_hypers_own(&mut self, bytes: &[u8]) -> bool {
         if !self.instead.is_empty() {
             return true;
         }
-        let long = self.frames.is_none()
-            && self.line.unfinished().is_some_and(|bytes| bytes >= self.max_head)
-            && bytes.starts_with(b"HTTP/1.1 431 ");
-        if long {
-            self.instead = URI_TOO_LONG;
+        let Shared { socket, requests, .. } = &**self.shared();
+        if socket.is_answering() || self.frames.is_some() || socket.is_upgrading() || requests.in_flight() > 0 {
+            return false;
         }
-        long
+        let refusal = match bytes.get(..HYPERS_OWN.len() + 4).and_then(|start| start.strip_prefix(HYPERS_OWN)) {
+            Some(b"400 ") => Refusal::BadRequest,
+            // hyper does not tell which of the two it was.
+            Some(b"431 ") if self.line.length() >= self.max_head => Refusal::LineTooLong,
+            Some(b"431 ") => Refusal::HeadTooLarge,
+            Some(b"414 ") => Refusal::LineTooLong,
+            _ => return false,
+        };
+        self.instead = self.refuse(refusal);
+        true
     }
 
     fn poll_instead(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         while !self.instead.is_empty() {
-            let n = ready!(Pin::new(&mut self.io).poll_write(cx, self.instead))?;
+            let n = ready!(Pin::new(&mut self.io).poll_write(cx, &self.instead))?;
             if n == 0 {
                 return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
             }
             self.shared().socket.count_written(n);
-            self.instead = &self.instead[n..];
+            self.instead.advance(n);
         }
-        // The line is answered; nothing more is.
-        self.line.end();
         Poll::Ready(Ok(()))
     }
 

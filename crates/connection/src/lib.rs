@@ -22,6 +22,9 @@
 //! A [`Registry`] knows every connection from accept to close, upgrades included. It tells them to
 //! [drain](Registry::drain), waits for them, and in the end [closes them by force](Registry::force).
 //!
+//! Where there is no request to hand on, or none that may be, the connection answers by itself: see [`Refused`]. The words
+//! are the server's to choose ([`RegistryBuilder::answer`]).
+//!
 //! # Examples
 //!
 //! ```no_run
@@ -65,6 +68,7 @@ mod observer;
 mod phase;
 mod pieces;
 mod protocol;
+mod refusal;
 mod registry;
 mod request_body;
 mod response_body;
@@ -81,6 +85,7 @@ pub use self::connection::Connection;
 pub use self::control::ConnectionControl;
 pub use self::observer::{ConnectionInfo, Observer};
 pub use self::pieces::Pieces;
+pub use self::refusal::{Refusal, Refused, RefusedHead};
 pub use self::registry::{EntryGuard, Gauges, Open, OpenRequest, Place, Registry, RegistryBuilder};
 pub use self::request_body::{BodyTimeout, RequestBody};
 pub use self::response_body::ResponseBody;

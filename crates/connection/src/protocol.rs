@@ -6,12 +6,13 @@ use std::{
     task::{Context, Poll, ready},
 };
 
+use bytes::{Buf, Bytes};
 use hyper::server::conn::{http1, http2};
 use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncWrite};
 
 use crate::{
-    Ended, Settings,
+    Ended, Refusal, Settings,
     executor::StreamExecutor,
     io::CountedIo,
     service::{HttpService, Tracked},
@@ -20,9 +21,6 @@ use crate::{
 
 /// The client connection preface (RFC 9113, 3.4).
 pub(crate) const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
-
-/// hyper is told to give up on the connection, so it is said by hand.
-const REQUEST_TIMEOUT: &[u8] = b"HTTP/1.1 408 Request Timeout\r\ncontent-length: 0\r\nconnection: close\r\n\r\n";
 
 type Io<T> = TokioIo<CountedIo<T>>;
 
@@ -37,7 +35,7 @@ pub(crate) enum Protocol<T, S: HttpService> {
     Http2(Box<http2::Connection<Io<T>, Tracked<S>, StreamExecutor>>),
     Farewell {
         io: CountedIo<T>,
-        left: &'static [u8],
+        left: Bytes,
     },
     Gone,
 }
@@ -76,7 +74,7 @@ where
                 Self::Farewell { io, left } => {
                     while !left.is_empty() {
                         match ready!(Pin::new(&mut *io).poll_write(cx, left)) {
-                            Ok(n) if n > 0 => *left = &left[n..],
+                            Ok(n) if n > 0 => left.advance(n),
                             _ => return Poll::Ready(Ok(())),
                         }
                     }
@@ -139,7 +137,9 @@ where
         };
         match io {
             Some(io) => {
-                *self = Self::Farewell { io, left: REQUEST_TIMEOUT };
+                // hyper was told to give up on the connection, so it is said by hand.
+                let left = io.refuse(Refusal::HeaderTimeout);
+                *self = Self::Farewell { io, left };
                 true
             }
             None => false,

@@ -10,11 +10,13 @@ use std::{
     time::Duration,
 };
 
+use graceful_answer::Answer;
 use http::{Method, Uri};
 use tokio::{sync::Notify, time::Instant};
 
 use crate::{
-    CloseReason, ConnectionInfo, ConnectionState, Observer,
+    CloseReason, ConnectionInfo, ConnectionState, Observer, Refused,
+    refusal::Wording,
     shared::{Live, Shared, Signal},
     upgrades::Upgrades,
 };
@@ -36,6 +38,7 @@ struct Inner {
     observer: Option<Arc<dyn Observer>>,
     context: Option<Arc<dyn Any + Send + Sync>>,
     upgrades: Upgrades,
+    wording: Wording,
     opened: AtomicU64,
     /// By [`CloseReason`].
     closed: [AtomicU64; CloseReason::ALL.len()],
@@ -273,6 +276,7 @@ impl Inner {
 pub struct RegistryBuilder {
     observer: Option<Arc<dyn Observer>>,
     context: Option<Arc<dyn Any + Send + Sync>>,
+    wording: Wording,
 }
 
 impl RegistryBuilder {
@@ -289,21 +293,29 @@ impl RegistryBuilder {
         self
     }
 
+    /// What its connections answer where they have to do it themselves: see [`Refused`]. It is asked once for each such
+    /// answer, so it is also the place to write it down. It runs in the connection's task; if it panics, the connection
+    /// ends. Default: [`PlainText`](graceful_answer::PlainText).
+    pub fn answer(mut self, answer: impl for<'a> Answer<Refused<'a>>) -> Self {
+        self.wording = Wording::new(answer);
+        self
+    }
+
     /// The registry, empty.
     #[must_use]
     pub fn build(self) -> Registry {
-        let Self { observer, context } = self;
-        Registry { inner: Arc::new(Inner { observer, context, ..Inner::default() }) }
+        let Self { observer, context, wording } = self;
+        Registry { inner: Arc::new(Inner { observer, context, wording, ..Inner::default() }) }
     }
 }
 
 impl fmt::Debug for RegistryBuilder {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { observer, context } = self;
+        let Self { observer, context, wording: _ } = self;
         f.debug_struct("RegistryBuilder")
             .field("observer", &observer.is_some())
             .field("context", &context.is_some())
-            .finish()
+            .finish_non_exhaustive()
     }
 }
 
@@ -372,6 +384,13 @@ pub struct EntryGuard {
 pub(crate) struct Entry {
     pub(crate) shared: Arc<Shared>,
     registry: Arc<Inner>,
+}
+
+impl Entry {
+    /// How refusals are worded.
+    pub(crate) fn wording(&self) -> &Wording {
+        &self.registry.wording
+    }
 }
 
 impl Drop for Entry {

@@ -45,11 +45,23 @@ struct Open {
     /// The request's number.
     number: u64,
     ended: bool,
+    /// The client waits to be told to go on (`Expect: 100-continue`), which hyper does when the body is first asked for.
+    waits: bool,
 }
+
+/// How much of an unread body is passed over, at most, to keep the connection.
+const PASSED_OVER: u64 = 64 << 10;
 
 impl RequestBody {
     /// The body of request `number`, whose head was in at `now`.
-    pub(crate) fn new(body: Incoming, shared: &Arc<Shared>, number: u64, settings: &Settings, now: Instant) -> Self {
+    pub(crate) fn new(
+        body: Incoming,
+        shared: &Arc<Shared>,
+        number: u64,
+        settings: &Settings,
+        now: Instant,
+        waits: bool,
+    ) -> Self {
         if body.is_end_stream() {
             return Self { open: None };
         }
@@ -67,6 +79,7 @@ impl RequestBody {
                 shared: Arc::clone(shared),
                 number,
                 ended: false,
+                waits,
             })),
         }
     }
@@ -95,6 +108,7 @@ impl Body for RequestBody {
 impl Open {
     fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
         let mut this = self.project();
+        *this.waits = false;
         match this.body.as_mut().poll_frame(cx) {
             Poll::Ready(Some(Ok(frame))) => {
                 *this.received += frame.data_ref().map_or(0, Bytes::len) as u64;
@@ -154,6 +168,10 @@ impl PinnedDrop for Open {
         if !*this.ended {
             if !this.body.is_end_stream() {
                 this.shared.socket.set_unread_body();
+                // hyper closes the connection then, but does not say so (RFC 9110, 10.1.1).
+                if !this.shared.is_http2() && (*this.waits || this.body.size_hint().lower() > PASSED_OVER) {
+                    this.shared.socket.set_unreadable_body();
+                }
             }
             end(this.ended, this.shared);
         }
@@ -169,13 +187,14 @@ impl fmt::Debug for RequestBody {
 
 impl fmt::Debug for Open {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { body, alarm: _, until, rate, pace: _, received, shared: _, number: _, ended } = self;
+        let Self { body, alarm: _, until, rate, pace: _, received, shared: _, number: _, ended, waits } = self;
         f.debug_struct("Open")
             .field("body", body)
             .field("until", until)
             .field("rate", rate)
             .field("received", received)
             .field("ended", ended)
+            .field("waits", waits)
             .finish_non_exhaustive()
     }
 }

@@ -40,6 +40,10 @@ impl<B: Body<Data = Bytes>> Body for ResponseBody<B> {
                 Poll::Ready(Some(Ok(frame))) => stream::note_sent(frame.data_ref().map_or(0, Bytes::len)),
                 Poll::Ready(_) => {}
             }
+        } else if let Some(guard) = this.guard
+            && polled.is_ready()
+        {
+            guard.shared().socket.set_answering(true);
         }
         polled
     }

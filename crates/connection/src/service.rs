@@ -10,10 +10,10 @@ use std::{
 };
 
 use bytes::Bytes;
-use graceful_answer::{Answer, AnswerBody, PlainText};
+use graceful_answer::AnswerBody;
 use http::{
     Extensions, HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Uri, Version,
-    header::{CONNECTION, CONTENT_TYPE, UPGRADE},
+    header::{CONNECTION, CONTENT_TYPE, EXPECT, UPGRADE},
 };
 use http_body::Body;
 use hyper::body::Incoming;
@@ -23,7 +23,7 @@ use tower_service::Service;
 
 use self::host::KnownHost;
 use crate::{
-    BoxError, ConnectionControl, RequestBody, ResponseBody, Settings,
+    BoxError, ConnectionControl, Refusal, RequestBody, ResponseBody, Settings,
     executor::stream,
     registry::Entry,
     shared::Shared,
@@ -76,14 +76,10 @@ impl<S> Tracked<S> {
     }
 
     /// Whether the request may be handed to the service; if it asks for an upgrade, with a place for that.
-    fn admit<B>(&self, request: &Request<B>) -> Result<Option<UpgradePlace>, Box<Response<Bytes>>> {
-        let answer = PlainText::new();
-        self.host.borrow_mut().check(request).map_err(|bad_host| Box::new(answer.answer(&bad_host)))?;
+    fn admit<B>(&self, request: &Request<B>) -> Result<Option<UpgradePlace>, Refusal> {
+        self.host.borrow_mut().check(request)?;
         match self.settings.max_upgraded {
-            Some(max) if wants_upgrade(request) => match self.upgrades.admit(max) {
-                Ok(place) => Ok(Some(place)),
-                Err(too_many) => Err(Box::new(answer.answer(&too_many))),
-            },
+            Some(max) if wants_upgrade(request) => self.upgrades.admit(max).map(Some).ok_or(Refusal::TooManyUpgrades),
             _ => Ok(None),
         }
     }
@@ -110,8 +106,11 @@ impl<S: HttpService> hyper::service::Service<Request<Incoming>> for Tracked<S> {
         if http2 {
             shared.announce_stream();
         }
-        let admitted = self.admit(&request);
-        let mut request = request.map(|body| RequestBody::new(body, shared, guard.number, &self.settings, now));
+        let admitted = self
+            .admit(&request)
+            .map_err(|refusal| Box::new(self.entry.wording().to_request(refusal, shared, &request)));
+        let waits = !http2 && !request.body().is_end_stream() && request.headers().contains_key(EXPECT);
+        let mut request = request.map(|body| RequestBody::new(body, shared, guard.number, &self.settings, now, waits));
         let upgrade = match admitted {
             Ok(upgrade) => upgrade,
             Err(response) => {
@@ -183,6 +182,10 @@ impl RequestGuard {
     pub(crate) fn new(entry: &Arc<Entry>, method: &Method, uri: &Uri, since: Instant) -> Self {
         let number = entry.shared.begin_request(method, uri, since);
         Self { entry: Arc::clone(entry), number }
+    }
+
+    pub(crate) fn shared(&self) -> &Shared {
+        &self.entry.shared
     }
 }
 
@@ -279,10 +282,11 @@ fn on_head<B>(response: &mut Response<B>, sized: bool, shared: &Shared, flags: F
     if flags.is_http2() {
         return;
     }
+    shared.socket.set_answering(true);
     let accepted = flags.connect && response.status().is_success();
     if accepted || response.status() == StatusCode::SWITCHING_PROTOCOLS {
         shared.upgrade(upgrade);
-    } else if flags.close || shared.is_last_answer() {
+    } else if flags.close || shared.is_last_answer() || shared.socket.has_unreadable_body() {
         response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
     }
 }

@@ -5,9 +5,6 @@ use std::sync::{
     atomic::{AtomicUsize, Ordering::Relaxed},
 };
 
-use graceful_answer::Cause;
-use http::StatusCode;
-
 /// A cap of their own: upgraded sockets live for hours, under no HTTP limit, and must not use up everything else.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Upgrades {
@@ -23,36 +20,16 @@ pub(crate) struct UpgradePlace {
 impl Upgrades {
     /// A place for a request that asks for an upgrade, before its handler runs: once it has answered 101 it is too late
     /// to refuse.
-    pub(crate) fn admit(&self, max: usize) -> Result<UpgradePlace, TooManyUpgrades> {
+    pub(crate) fn admit(&self, max: usize) -> Option<UpgradePlace> {
         let more = |taken: usize| (taken < max).then_some(taken + 1);
-        match self.taken.fetch_update(Relaxed, Relaxed, more) {
-            Ok(_) => Ok(UpgradePlace { taken: Arc::clone(&self.taken) }),
-            Err(_) => Err(TooManyUpgrades),
-        }
+        self.taken.fetch_update(Relaxed, Relaxed, more).ok()?;
+        Some(UpgradePlace { taken: Arc::clone(&self.taken) })
     }
 }
 
 impl Drop for UpgradePlace {
     fn drop(&mut self) {
         self.taken.fetch_sub(1, Relaxed);
-    }
-}
-
-/// There are as many upgraded sockets as there may be.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct TooManyUpgrades;
-
-impl Cause for TooManyUpgrades {
-    fn status(&self) -> StatusCode {
-        StatusCode::SERVICE_UNAVAILABLE
-    }
-
-    fn message(&self) -> &str {
-        "too many upgraded connections"
-    }
-
-    fn retry_after(&self) -> Option<std::time::Duration> {
-        Some(std::time::Duration::from_secs(1))
     }
 }
 
@@ -64,9 +41,9 @@ mod tests {
     fn a_place_is_given_back_once() {
         let upgrades = Upgrades::default();
         let one = upgrades.admit(1).expect("a place");
-        assert_eq!(upgrades.admit(1).expect_err("taken"), TooManyUpgrades);
+        assert!(upgrades.admit(1).is_none(), "taken");
         drop(one);
-        assert!(upgrades.admit(1).is_ok());
-        assert!(upgrades.admit(0).is_err(), "none at all");
+        assert!(upgrades.admit(1).is_some());
+        assert!(upgrades.admit(0).is_none(), "none at all");
     }
 }

@@ -4,8 +4,7 @@ use std::{pin::pin, sync::Arc, time::Duration};
 
 use graceful_connection::{Connection, HttpService, Interrupted, Place, Registry, Settings};
 use graceful_listener::{
-    AcceptError, Accepted, Backoff, Guarded, Listener, Peer, PerIpLimit, PerIpPlace, ProxyIo, ResetSwitch, Resettable,
-    ZeroLinger,
+    AcceptError, Accepted, Backoff, Guarded, Listener, Peer, PerIpPlace, ProxyIo, ResetSwitch, Resettable, ZeroLinger,
 };
 use tokio::{
     io::{AsyncRead, AsyncWrite},
@@ -14,7 +13,11 @@ use tokio::{
 
 #[cfg(feature = "tls")]
 use crate::tls::Tls;
-use crate::{server_log::ServerLog, stack::WithPeer};
+use crate::{
+    public::PerAddress,
+    server_log::{self, ServerLog},
+    stack::WithPeer,
+};
 
 /// What each accepted socket is given to.
 #[derive(Clone, Debug)]
@@ -23,8 +26,8 @@ pub(crate) struct Serve<S> {
     pub(crate) settings: Arc<Settings>,
     pub(crate) registry: Registry,
     pub(crate) log: ServerLog,
-    /// Counts the clients that a proxy names; those that connect themselves were counted when they were accepted.
-    pub(crate) per_ip: PerIpLimit,
+    /// Counts the clients that a proxy names.
+    pub(crate) per_address: PerAddress,
     /// Makes the end of every connection a reset: what a client has not taken by then is not kept for it.
     pub(crate) reset: ResetSwitch,
     #[cfg(feature = "tls")]
@@ -56,30 +59,10 @@ where
     let mut stop = pin!(stop);
     let mut backoff = Backoff::new();
     loop {
-        let accepted = tokio::select! {
+        tokio::select! {
             biased;
             () = &mut stop => break,
-            accepted = listener.accept() => accepted,
-        };
-        match accepted {
-            Ok(accepted) => {
-                if let Some(burst) = backoff.succeeded() {
-                    serve.log.accepting_again(burst);
-                }
-                serve.connection(accepted);
-            }
-            Err(error) if AcceptError::of(&error) == AcceptError::Connection => {}
-            Err(error) => {
-                let failed = backoff.failed();
-                if failed.warn {
-                    serve.log.cannot_accept(&error);
-                }
-                tokio::select! {
-                    biased;
-                    () = &mut stop => break,
-                    () = sleep(failed.wait) => {}
-                }
-            }
+            accepted = accept_patiently(&mut listener, &mut backoff) => serve.connection(accepted),
         }
     }
     // Before the last call, not after: those who wait may be waiting for the place of an idle connection.
@@ -88,6 +71,29 @@ where
     // they never stop to come, upon some.
     listener.close_queue();
     serve.last_call(&mut listener).await;
+}
+
+/// Accepts through errors: those of one connection are passed over, and when the process is out of descriptors it waits,
+/// 5 ms doubling to 1 s, and warns once. It can be dropped at any time.
+pub(crate) async fn accept_patiently<L: Listener>(listener: &mut L, backoff: &mut Backoff) -> Accepted<L::Io> {
+    loop {
+        match listener.accept().await {
+            Ok(accepted) => {
+                if let Some(burst) = backoff.succeeded() {
+                    server_log::accepting_again(burst);
+                }
+                return accepted;
+            }
+            Err(error) if AcceptError::of(&error) == AcceptError::Connection => {}
+            Err(error) => {
+                let failed = backoff.failed();
+                if failed.warn {
+                    server_log::cannot_accept(&error);
+                }
+                sleep(failed.wait).await;
+            }
+        }
+    }
 }
 
 impl<S> Serve<S>
@@ -128,7 +134,7 @@ where
         Io: AsyncRead + AsyncWrite + ZeroLinger + Unpin + Send + 'static,
     {
         let (peer, counted) = if io.is_trusted() {
-            let introduced = introduce(&mut io, &place, peer, self.settings.read_header, &self.log, &self.per_ip);
+            let introduced = introduce(&mut io, &place, peer, self.settings.read_header, &self.log, &self.per_address);
             let Some((client, counted)) = introduced.await else { return };
             (client, Some(counted))
         } else {
@@ -160,7 +166,7 @@ async fn introduce<Io>(
     proxy: Peer,
     read_header: Option<Duration>,
     log: &ServerLog,
-    per_ip: &PerIpLimit,
+    per_address: &PerAddress,
 ) -> Option<(Peer, PerIpPlace)>
 where
     Io: AsyncRead + AsyncWrite + Unpin,
@@ -183,7 +189,7 @@ where
         place.set_client(client);
     }
     // One too many from there: closed at once, and counted by the limit.
-    per_ip.admit(client).map(|counted| (client, counted))
+    per_address.admit(client).map(|counted| (client, counted))
 }
 
 #[cfg(test)]

@@ -3,12 +3,15 @@
 use std::io;
 
 use axum::{extract::connect_info::Connected, serve::IncomingStream};
-use graceful_listener::{AcceptError, Accepted, Backoff, ListenAddr, Listener, Peer};
+use graceful_listener::{Accepted, Backoff, ListenAddr, Listener, Peer};
+
+use crate::accept::accept_patiently;
 
 /// One of our listeners, for `axum::serve`.
 ///
 /// axum's have no way to fail, so the errors of `accept` are dealt with here: those of one connection are passed over,
-/// and when the process is out of descriptors it waits, 5 ms doubling to 1 s, with one warning.
+/// and when the process is out of descriptors it waits, 5 ms doubling to 1 s, with one warning on the target
+/// `graceful::server`, as a [`Server`](crate::Server) does.
 ///
 /// ```no_run
 /// use axum::Router;
@@ -46,24 +49,8 @@ where
     type Addr = Peer;
 
     async fn accept(&mut self) -> (L::Io, Peer) {
-        loop {
-            match self.inner.accept().await {
-                Ok(Accepted { io, peer, .. }) => {
-                    if let Some(burst) = self.backoff.succeeded() {
-                        tracing::info!(%burst, "accepting again");
-                    }
-                    return (io, peer);
-                }
-                Err(error) if AcceptError::of(&error) == AcceptError::Connection => {}
-                Err(error) => {
-                    let failed = self.backoff.failed();
-                    if failed.warn {
-                        tracing::warn!(%error, "cannot accept: waiting, then trying again");
-                    }
-                    tokio::time::sleep(failed.wait).await;
-                }
-            }
-        }
+        let Accepted { io, peer, .. } = accept_patiently(&mut self.inner, &mut self.backoff).await;
+        (io, peer)
     }
 
     fn local_addr(&self) -> io::Result<Peer> {

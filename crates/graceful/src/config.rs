@@ -96,6 +96,12 @@ pub struct Config {
     /// How many connections one address (IPv6: one /64) may have open; more are closed. Default off.
     #[serde(with = "or_off")]
     pub max_connections_per_ip: Option<usize>,
+    /// How many connections a second one address (IPv6: one /64) may open in the long run; more are closed. Default off.
+    #[serde(with = "or_off")]
+    pub max_connection_rate_per_ip: Option<u32>,
+    /// How many of them at once, after a silence; a browser opens six. Default off, which is as many as a second's.
+    #[serde(with = "or_off")]
+    pub max_connection_burst_per_ip: Option<u32>,
     /// How many sockets may be upgraded (WebSockets, tunnels) at once; a request for one more gets 503. Default off.
     #[serde(with = "or_off")]
     pub max_upgraded: Option<usize>,
@@ -156,6 +162,8 @@ impl Default for Config {
             max_body_bytes: None,
             max_connections: Some(10_000),
             max_connections_per_ip: None,
+            max_connection_rate_per_ip: None,
+            max_connection_burst_per_ip: None,
             max_upgraded: None,
             max_connection_age: None,
             max_connection_requests: None,
@@ -307,6 +315,7 @@ mod tests {
             ("shutdown_timeout", "30s"),
             ("max_connections", "10000"),
             ("max_connections_per_ip", "off"),
+            ("max_connection_rate_per_ip", "off"),
             ("max_in_flight", "1024"),
             ("max_header_bytes", "65536"),
             ("h2_max_streams", "250"),

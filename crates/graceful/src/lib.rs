@@ -38,6 +38,15 @@
 //! They go around the finished router: a `Router::layer` costs 4 to 6 allocations a request. The name of the matched
 //! route, which only the inside knows, is passed out by one route layer.
 //!
+//! # What never becomes a request
+//!
+//! Some requests are refused below the stack: bytes that are no request, a bad `Host` (400), a head that is late (408) or
+//! too large (414, 431), one upgrade too many (503). They are answered as the stack answers, as plain text or with
+//! [`Config::problem_details`] as problem details; the connection closes, and the access log has a line for each, with
+//! `outcome` `refused` and a `reason`. There is no request id, and of what could not be read no method and no path. A
+//! connection that is closed without an answer (silence, a failed handshake) is in no access log: what came of those is
+//! told on the target `graceful::server`, summed up where it is the noise of scanners.
+//!
 //! # The end
 //!
 //! SIGTERM or SIGINT: `/readyz` on the internal port says 503; after [`Config::drain_delay`] the connections that the

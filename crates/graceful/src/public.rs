@@ -1,7 +1,10 @@
 //! Where the public port listens, and whom it lets in.
 
+use std::time::Duration;
+
 use graceful_listener::{
-    AnyListener, IpPrefix, Limited, Listener, PerIp, PerIpLimit, Proxied, Several, TcpOptions, inherited,
+    AnyListener, ConnectionRate, IpPrefix, Limited, Listener, Peer, PerIp, PerIpLimit, PerIpPlace, Proxied, Rate,
+    Several, TcpOptions, inherited,
 };
 
 use crate::{Config, ConfigError, Error};
@@ -37,9 +40,40 @@ pub(crate) fn proxies(config: &Config) -> Result<Vec<IpPrefix>, ConfigError> {
 pub(crate) fn limited<L: Listener>(
     listener: L,
     config: &Config,
-    per_ip: &PerIpLimit,
+    per_address: &PerAddress,
     proxies: &[IpPrefix],
-) -> Proxied<Limited<PerIp<L>>> {
-    let at_accept = per_ip.clone().exempt(proxies.iter().copied());
-    Proxied::new(Limited::new(PerIp::new(listener, at_accept), config.max_connections), proxies.iter().copied())
+) -> Proxied<Limited<Rate<PerIp<L>>>> {
+    let PerAddress { open, rate } = per_address.clone();
+    let open = open.exempt(proxies.iter().copied());
+    let rate = rate.exempt(proxies.iter().copied());
+    let listener = Rate::new(PerIp::new(listener, open), rate);
+    Proxied::new(Limited::new(listener, config.max_connections), proxies.iter().copied())
+}
+
+/// What one address may do: hold so many connections, and open them so fast. Clones count together.
+#[derive(Clone, Debug)]
+pub(crate) struct PerAddress {
+    open: PerIpLimit,
+    rate: ConnectionRate,
+}
+
+impl PerAddress {
+    pub(crate) fn of(config: &Config) -> Self {
+        let rate = config.max_connection_rate_per_ip.map(|rate| {
+            let burst = config.max_connection_burst_per_ip.unwrap_or(rate);
+            ConnectionRate::new(rate, Duration::from_secs(1)).burst(burst)
+        });
+        Self { open: PerIpLimit::new(config.max_connections_per_ip), rate: rate.into() }
+    }
+
+    pub(crate) fn unlimited() -> Self {
+        Self { open: PerIpLimit::new(None), rate: ConnectionRate::unlimited() }
+    }
+
+    /// Counts a client that a proxy has named; those that connect themselves are counted when they are accepted. `None` if
+    /// it is one too many, which the limit counts as well.
+    pub(crate) fn admit(&self, client: Peer) -> Option<PerIpPlace> {
+        // As at accept: what is refused for the one costs no token of the other.
+        self.open.admit(client).filter(|_| self.rate.admit(client))
+    }
 }

@@ -8,7 +8,7 @@ use axum::Router;
 #[cfg(feature = "tls")]
 use graceful_connection::tls::TlsSettings;
 use graceful_connection::{HttpService, Registry, Settings};
-use graceful_listener::{AnyListener, IpPrefix, Listener, PerIpLimit, Proxied, ResetSwitch, Several, TcpListener};
+use graceful_listener::{AnyListener, IpPrefix, Listener, Proxied, ResetSwitch, Several, TcpListener};
 use graceful_shutdown::{Budget, HookContext, Phase, Shutdown, Signals};
 
 use self::drain::Order;
@@ -16,9 +16,10 @@ pub(crate) use self::drain::{late, tell_late};
 use crate::{
     Config, Error, Report,
     accept::{Serve, accept},
-    internal, public,
+    internal,
+    public::{self, PerAddress},
     server_log::ServerLog,
-    stack::{WithPeer, stack},
+    stack::{Refusals, WithPeer, stack},
     systemd,
     tls::Tls,
 };
@@ -199,7 +200,7 @@ impl BoundServer {
             "listening"
         );
         systemd::ready();
-        let registry = Registry::builder().context(shutdown.clone()).build();
+        let registry = Registry::builder().context(shutdown.clone()).answer(Refusals::new(&config)).build();
         let _cut = ForceOnDrop(registry.clone());
         let log = ServerLog::default();
         let serve = Serve {
@@ -207,7 +208,7 @@ impl BoundServer {
             settings: Arc::new(config.connection()),
             registry: registry.clone(),
             log: log.clone(),
-            per_ip: PerIpLimit::new(config.max_connections_per_ip),
+            per_address: PerAddress::of(&config),
             reset: ResetSwitch::new(),
             #[cfg(feature = "tls")]
             tls: tls.clone(),
@@ -288,7 +289,7 @@ where
         }
     };
     tokio::select! {
-        () = accept(public::limited(listener, config, &serve.per_ip, proxies), serve, stop) => {}
+        () = accept(public::limited(listener, config, &serve.per_address, proxies), serve, stop) => {}
         () = over => {}
     }
     order.unwrap_or_else(|| Order::given(config.shutdown_timeout, shutdown, &registry))
@@ -304,7 +305,7 @@ async fn serve_internal(listener: Option<TcpListener>, shutdown: &Shutdown) -> s
             settings: Arc::new(Settings::default()),
             registry,
             log: ServerLog::default(),
-            per_ip: PerIpLimit::new(None),
+            per_address: PerAddress::unlimited(),
             reset: ResetSwitch::new(),
             #[cfg(feature = "tls")]
             tls: Tls::default(),

@@ -42,17 +42,18 @@ struct Shared {
     begun: Notify,
 }
 
+/// Nothing can be accepted: out of descriptors, as a rule. Told once a burst.
+pub(crate) fn cannot_accept(error: &io::Error) {
+    tracing::warn!(
+        target: TARGET, kind = "accept", source = "http", %error, "cannot accept: waiting, then trying again"
+    );
+}
+
+pub(crate) fn accepting_again(burst: Burst) {
+    tracing::info!(target: TARGET, kind = "accept", source = "http", %burst, "accepting again");
+}
+
 impl ServerLog {
-    pub(crate) fn cannot_accept(&self, error: &io::Error) {
-        tracing::warn!(
-            target: TARGET, kind = "accept", source = "http", %error, "cannot accept: waiting, then trying again"
-        );
-    }
-
-    pub(crate) fn accepting_again(&self, burst: Burst) {
-        tracing::info!(target: TARGET, kind = "accept", source = "http", %burst, "accepting again");
-    }
-
     /// A connection has ended. A good end is not worth a line.
     pub(crate) fn connection(&self, peer: Peer, ended: &Ended) {
         let kind = ended.reason.as_str();

@@ -2,6 +2,7 @@
 
 mod answers;
 mod peer;
+mod refusals;
 mod route;
 mod router;
 
@@ -17,8 +18,8 @@ use graceful_timeout::TimeoutLayer;
 use http::Extensions;
 use tower::ServiceBuilder;
 
-pub(crate) use self::peer::WithPeer;
 use self::{answers::Answers, route::TellRouteLayer, router::RouterService};
+pub(crate) use self::{peer::WithPeer, refusals::Refusals};
 use crate::{Config, RequestIdFormat};
 
 /// Puts the layers around the finished router, outermost first.
@@ -32,7 +33,7 @@ use crate::{Config, RequestIdFormat};
 /// Around the router, not in it: a `Router::layer` costs a boxed clone and 4 to 6 allocations for each request. Only the
 /// name of the route cannot be seen from here; one route layer passes it out.
 pub(crate) fn stack(router: Router, config: &Config) -> impl HttpService + Sync + use<> {
-    let answers = if config.problem_details { Answers::Problem } else { Answers::Text };
+    let answers = Answers::of(config);
     let format = match config.request_id {
         RequestIdFormat::V4 => IdFormat::V4,
         RequestIdFormat::V7 => IdFormat::V7,

@@ -1,16 +1,16 @@
 //! A connection that stalls ends at its own limit, never before, and not long after: over plain sockets and over TLS,
 //! HTTP/1.1 and HTTP/2. The limits are all different, so that it shows which one ended it.
 
-use std::{net::SocketAddr, time::Duration};
+use std::time::Duration;
 
-use tests::{Program, within};
+use tests::{Frame, Http2, within};
 use tokio::{
-    io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt},
+    io::{AsyncRead, AsyncReadExt, AsyncWriteExt},
     net::TcpStream,
     time::{Instant, sleep},
 };
 
-use crate::{playground, tls};
+use crate::transport::Server;
 
 const HEADER: Duration = Duration::from_millis(600);
 const BODY: Duration = Duration::from_millis(1000);
@@ -18,7 +18,7 @@ const STALL: Duration = Duration::from_millis(1400);
 const IDLE: Duration = Duration::from_millis(1800);
 const HANDSHAKE: Duration = Duration::from_millis(800);
 
-const PROFILE: [&str; 12] = [
+const PROFILE: [&str; 14] = [
     "--read-header-timeout",
     "600ms",
     "--read-timeout",
@@ -31,43 +31,15 @@ const PROFILE: [&str; 12] = [
     "20s",
     "--handler-timeout",
     "20s",
+    "--tls-handshake-timeout",
+    "800ms",
 ];
 
 /// How much later than its limit a connection may end, on a machine that has other things to do.
 const LATE: Duration = Duration::from_millis(500);
 
-trait Io: AsyncRead + AsyncWrite + Unpin + Send {}
-
-impl<T: AsyncRead + AsyncWrite + Unpin + Send> Io for T {}
-
-/// A server in the profile, with or without TLS.
-struct Server {
-    program: Program,
-    tls: Option<(tls::Files, tokio_rustls::rustls::pki_types::CertificateDer<'static>)>,
-}
-
-impl Server {
-    async fn start(encrypted: bool) -> Self {
-        if !encrypted {
-            return Self { program: playground(&PROFILE).await, tls: None };
-        }
-        let files = tls::Files::new();
-        let certificate = files.write("limits");
-        let args = [&PROFILE[..], &files.args(), &["--tls-handshake-timeout", "800ms"]].concat();
-        // The template: the playground is built without TLS.
-        Self { program: crate::production(&args).await, tls: Some((files, certificate)) }
-    }
-
-    fn address(&self) -> SocketAddr {
-        self.program.address()
-    }
-
-    async fn connect(&self) -> Box<dyn Io> {
-        match &self.tls {
-            None => Box::new(TcpStream::connect(self.address()).await.expect("it listens")),
-            Some((_, certificate)) => Box::new(tls::connect(self.address(), certificate).await.expect("a handshake")),
-        }
-    }
+async fn start(encrypted: bool) -> Server {
+    Server::start(encrypted, &PROFILE).await
 }
 
 /// Reads to the end, and gives what came and how long after `start` the end was.
@@ -85,7 +57,7 @@ fn assert_at(took: Duration, limit: Duration, what: &str) {
 }
 
 async fn http1(encrypted: bool) {
-    let server = Server::start(encrypted).await;
+    let server = start(encrypted).await;
     let silent = async {
         let mut io = server.connect().await;
         let (text, took) = end(&mut io, Instant::now()).await;
@@ -123,15 +95,13 @@ async fn http1(encrypted: bool) {
     };
     let uploading = async {
         let mut io = server.connect().await;
-        let path = if encrypted { "/api/jobs" } else { "/echo" };
-        let request = format!("POST {path} HTTP/1.1\r\nhost: localhost\r\ncontent-length: 9\r\n\r\nabc");
         // Before it is sent: the server's clock may begin before this task's next turn.
         let start = Instant::now();
-        io.write_all(request.as_bytes()).await.expect("the server reads");
+        io.write_all(b"POST /echo HTTP/1.1\r\nhost: localhost\r\ncontent-length: 9\r\n\r\nabc").await.expect("open");
         let mut status = [0; 12];
         within("an answer", io.read_exact(&mut status)).await.expect("an answer");
-        assert_at(start.elapsed(), BODY, "a body that stops");
-        assert!(status.starts_with(b"HTTP/1.1 4"), "{}", String::from_utf8_lossy(&status));
+        assert_at(start.elapsed(), BODY, &format!("a body that stops, {}", String::from_utf8_lossy(&status)));
+        assert!(status.starts_with(b"HTTP/1.1 408"), "{}", String::from_utf8_lossy(&status));
         io.shutdown().await.expect("a clean end");
         end(&mut io, start).await;
     };
@@ -148,21 +118,100 @@ async fn http1_over_tls() {
     http1(true).await;
 }
 
-#[tokio::test]
-async fn a_reader_that_stops_is_cut_at_the_stall_limit() {
-    let server = Server::start(false).await;
+async fn stopped_reader(encrypted: bool) {
+    let server = start(encrypted).await;
     let mut io = server.connect().await;
-    io.write_all(b"GET /big?bytes=50000000 HTTP/1.1\r\nhost: localhost\r\n\r\n").await.expect("the server reads");
     let start = Instant::now();
+    io.write_all(b"GET /big?bytes=50000000 HTTP/1.1\r\nhost: localhost\r\n\r\n").await.expect("the server reads");
+    io.flush().await.expect("the server reads");
     // What the kernel holds takes a moment to fill up; from then on nothing moves.
-    server.program.log().message("connection closed at a limit").await;
+    let line = server.program.log().message("connection closed at a limit").await;
     assert_at(start.elapsed(), STALL, "a reader that takes nothing");
+    assert_eq!(line["kind"], "write_stalled");
     let record = server.program.log().access("/big", 1).await.swap_remove(0);
     assert_eq!(record["outcome"], "truncated");
 }
 
+#[tokio::test]
+async fn a_reader_that_stops_is_cut_at_the_stall_limit() {
+    stopped_reader(false).await;
+}
+
+#[tokio::test]
+async fn a_reader_that_stops_under_tls_is_cut_at_the_stall_limit() {
+    stopped_reader(true).await;
+}
+
+/// With a request in flight, the streams have the limits: the connection lives on.
+async fn http2_streams(encrypted: bool) {
+    let server = start(encrypted).await;
+    let slow_body = async {
+        let mut client = Http2::begin(server.connect().await).await;
+        // POST, without END_STREAM, and a part of the body.
+        let head = [&[0x83, 0x86, 0x01, 4][..], b"test", &[0x04, 5], b"/echo"].concat();
+        let start = Instant::now();
+        client.send(Frame::HEADERS, Frame::END_HEADERS, 1, &head).await;
+        client.send(Frame::DATA, 0, 1, b"abc").await;
+        let answer = client.next(Frame::HEADERS).await;
+        assert_at(start.elapsed(), BODY, "a body that stops");
+        assert_eq!(answer.stream, 1);
+        client.get(3, "/healthz").await;
+        assert_eq!(client.next(Frame::HEADERS).await.stream, 3, "another stream is served");
+    };
+    let shut_window = async {
+        let mut client = Http2::begin(server.connect().await).await;
+        // The window of 64 KiB is used up at once.
+        let start = Instant::now();
+        client.get(1, "/big?bytes=1000000").await;
+        let reset = client.next(Frame::RST_STREAM).await;
+        assert_at(start.elapsed(), STALL, "a window that stays shut");
+        assert_eq!((reset.stream, &reset.payload[..]), (1, &[0, 0, 0, 8][..]), "CANCEL");
+        // The window of the connection is used up as well; a head needs none.
+        client.get(3, "/healthz").await;
+        assert_eq!(client.next(Frame::HEADERS).await.stream, 3, "another stream is served");
+    };
+    let pausing = async {
+        let mut client = Http2::begin(server.connect().await).await;
+        // Longer than the limit of a head, shorter than that between requests.
+        for stream in [1, 3, 5] {
+            client.get(stream, "/healthz").await;
+            assert_eq!(client.next(Frame::HEADERS).await.stream, stream);
+            sleep(Duration::from_millis(900)).await;
+        }
+    };
+    let pinging = async {
+        let io = server.connect().await;
+        let start = Instant::now();
+        let mut client = Http2::begin(io).await;
+        // Pings are no activity (Kestrel thinks they are; Go does not).
+        let goaway = loop {
+            if client.try_send(Frame::PING, 0, 0, &[0; 8]).await.is_err() {
+                break None;
+            }
+            match client.frame().await {
+                Ok(frame) if frame.kind == Frame::GOAWAY => break Some(frame),
+                Ok(_) => sleep(Duration::from_millis(50)).await,
+                Err(_) => break None,
+            }
+        };
+        assert_at(start.elapsed(), IDLE, "one that only pings");
+        assert!(goaway.is_some(), "told before it is closed");
+    };
+    tokio::join!(slow_body, shut_window, pausing, pinging);
+}
+
+#[tokio::test]
+async fn http2_streams_in_the_clear() {
+    http2_streams(false).await;
+}
+
+#[tokio::test]
+async fn http2_streams_over_tls() {
+    http2_streams(true).await;
+}
+
 async fn http2(encrypted: bool) {
-    let server = Server::start(encrypted).await;
+    let server = start(encrypted).await;
     let preface: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
     let settings: &[u8] = b"\0\0\0\x04\0\0\0\0\0";
     // HEADERS without END_HEADERS.
@@ -208,7 +257,7 @@ async fn http2_over_tls() {
 
 #[tokio::test]
 async fn a_handshake_that_stops_ends_at_its_own_limit() {
-    let server = Server::start(true).await;
+    let server = start(true).await;
     let mut io = TcpStream::connect(server.address()).await.expect("it listens");
     // The beginning of a ClientHello.
     io.write_all(&[0x16, 0x03, 0x01, 0x01]).await.expect("the server reads");

@@ -8,7 +8,7 @@ use std::{
 };
 
 use bytes::Bytes;
-use graceful_access_log::{AccessLogLayer, MatchedRoute, Outcome, Record, RequestBody};
+use graceful_access_log::{AccessLogLayer, MatchedRoute, Outcome, Record, RefusedRequest, RequestBody};
 use http::{HeaderValue, Method, Request, Response, StatusCode, Version, header::USER_AGENT};
 use http_body_util::{BodyExt, Empty, Full};
 use tower::{Layer, ServiceExt, service_fn};
@@ -193,4 +193,27 @@ async fn a_subscriber_of_a_single_level_or_field_is_heard() {
     }));
     service.oneshot(Request::new(Empty::new())).await.expect("infallible");
     assert_eq!(log.only().outcome(), (200, "complete"), "the check asks what the event will ask");
+}
+
+#[test]
+fn what_was_refused_has_the_same_names_and_leaves_out_what_is_not_known() {
+    let mut capture = Capture::new();
+    RefusedRequest::new(StatusCode::REQUEST_TIMEOUT, "header_timeout").bytes(7).peer(Some(peer())).write();
+    let Captured { level, name, fields, .. } = capture.only();
+    assert_eq!((level, name), (Level::INFO, "access"));
+    let names: Vec<_> = fields.keys().copied().collect();
+    assert_eq!(names, ["bytes", "message", "outcome", "peer", "reason", "status"]);
+    assert_eq!(fields["outcome"], Value::Str("refused".to_owned()));
+
+    let request = Request::get("/p\u{e4}th?query").header(USER_AGENT, "me").body(()).expect("a request");
+    RefusedRequest::new(StatusCode::SERVICE_UNAVAILABLE, "too_many_upgrades")
+        .head(request.method(), request.uri(), request.version(), request.headers())
+        .write();
+    let Captured { level, fields, .. } = capture.only();
+    assert_eq!(level, Level::WARN, "as for every 5xx");
+    for (field, value) in [("method", "GET"), ("path", "/p\\xc3\\xa4th"), ("version", "HTTP/1.1"), ("user_agent", "me")]
+    {
+        let (Value::Str(text) | Value::Shown(text)) = &fields[field] else { panic!("{field} is text") };
+        assert_eq!(text, value, "{field}");
+    }
 }

@@ -1,21 +1,8 @@
 //! `Host`: what hyper does not check, and every server behind a proxy relies on.
 
-use graceful_answer::Cause;
-use http::{Request, StatusCode, Version, header::HOST, uri::Authority};
+use http::{Request, Version, header::HOST, uri::Authority};
 
-/// A request that says not, or not clearly, whom it is for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct BadHost;
-
-impl Cause for BadHost {
-    fn status(&self) -> StatusCode {
-        StatusCode::BAD_REQUEST
-    }
-
-    fn message(&self) -> &str {
-        "missing, doubled or malformed Host header"
-    }
-}
+use crate::Refusal;
 
 /// Checks the `Host` of a connection's requests.
 #[derive(Debug, Default)]
@@ -27,7 +14,7 @@ const MAX_KNOWN: usize = 64;
 impl KnownHost {
     /// HTTP/1.1 requires exactly one `Host` field with a valid value, and 400 otherwise (RFC 9112, 3.2). It may be empty,
     /// where the target has no authority.
-    pub(super) fn check<B>(&mut self, request: &Request<B>) -> Result<(), BadHost> {
+    pub(super) fn check<B>(&mut self, request: &Request<B>) -> Result<(), Refusal> {
         if request.version() != Version::HTTP_11 {
             return Ok(());
         }
@@ -39,7 +26,7 @@ impl KnownHost {
                 let mut hosts = headers.get_all(HOST).iter();
                 match (hosts.next(), hosts.next()) {
                     (Some(host), None) => host,
-                    _ => return Err(BadHost),
+                    _ => return Err(Refusal::BadHost),
                 }
             }
         };
@@ -48,7 +35,7 @@ impl KnownHost {
             return Ok(());
         }
         if !is_host(host) {
-            return Err(BadHost);
+            return Err(Refusal::BadHost);
         }
         if host.len() <= MAX_KNOWN {
             self.0 = host.into();
@@ -81,7 +68,7 @@ fn is_port(host: &[u8]) -> bool {
 mod tests {
     use super::*;
 
-    fn with(hosts: &[&[u8]], version: Version) -> Result<(), BadHost> {
+    fn with(hosts: &[&[u8]], version: Version) -> Result<(), Refusal> {
         let mut request = Request::get("/").version(version);
         for host in hosts {
             request = request.header(HOST, *host);
@@ -99,10 +86,10 @@ mod tests {
             assert_eq!(with(&[good.as_bytes()], Version::HTTP_11), Ok(()), "{good:?}");
         }
         for bad in ["a b", "a/b", "a@b", "exa\u{e4}mple", "a:b:c", "x:99999", "x:+1", ":80a", "[::1]:x", "http://x"] {
-            assert_eq!(with(&[bad.as_bytes()], Version::HTTP_11), Err(BadHost), "{bad:?}");
+            assert_eq!(with(&[bad.as_bytes()], Version::HTTP_11), Err(Refusal::BadHost), "{bad:?}");
         }
-        assert_eq!(with(&[], Version::HTTP_11), Err(BadHost), "none");
-        assert_eq!(with(&[b"x", b"x"], Version::HTTP_11), Err(BadHost), "two, even alike");
+        assert_eq!(with(&[], Version::HTTP_11), Err(Refusal::BadHost), "none");
+        assert_eq!(with(&[b"x", b"x"], Version::HTTP_11), Err(Refusal::BadHost), "two, even alike");
     }
 
     #[test]
@@ -110,9 +97,9 @@ mod tests {
         let mut known = KnownHost::default();
         let mut check = |host: &str| known.check(&Request::get("/").header(HOST, host).body(()).expect("a request"));
         assert_eq!(check("example.org"), Ok(()));
-        assert_eq!(check("example.org/"), Err(BadHost));
+        assert_eq!(check("example.org/"), Err(Refusal::BadHost));
         assert_eq!(check("example.or"), Ok(()));
-        assert_eq!(check("a b"), Err(BadHost));
+        assert_eq!(check("a b"), Err(Refusal::BadHost));
     }
 
     #[test]
@@ -123,8 +110,8 @@ mod tests {
         };
         assert_eq!(request(&["accept", "host"]), Ok(()));
         assert_eq!(request(&["host", "accept", "accept"]), Ok(()), "another one may be doubled");
-        assert_eq!(request(&["host", "accept", "host"]), Err(BadHost));
-        assert_eq!(request(&["accept", "accept"]), Err(BadHost));
+        assert_eq!(request(&["host", "accept", "host"]), Err(Refusal::BadHost));
+        assert_eq!(request(&["accept", "accept"]), Err(Refusal::BadHost));
     }
 
     #[test]

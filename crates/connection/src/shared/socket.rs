@@ -21,10 +21,14 @@ pub(crate) struct Socket {
     body_seen: Flag,
     /// A request's body was dropped before its end.
     unread_body: Flag,
+    /// HTTP/1: that was so much, or so far away, that the connection cannot be kept.
+    unreadable_body: Flag,
     /// HTTP/2: how many header blocks began, shifted by one bit that says whether the last is unfinished.
     header_block: AtomicU64,
     /// It took no byte when it was last asked to.
     write_blocked: Flag,
+    /// HTTP/1: what the service answered may not have left hyper's buffer.
+    answering: Flag,
     written: AtomicU64,
     /// HTTP/1: the response in flight has no total limit.
     write_unlimited: Flag,
@@ -43,8 +47,10 @@ impl Default for Socket {
             body_open: Flag::default(),
             body_seen: Flag::default(),
             unread_body: Flag::default(),
+            unreadable_body: Flag::default(),
             header_block: AtomicU64::new(0),
             write_blocked: Flag::default(),
+            answering: Flag::default(),
             written: AtomicU64::new(0),
             write_unlimited: Flag::default(),
             half_closed: Flag::default(),
@@ -75,6 +81,7 @@ impl Socket {
     pub(super) fn begin_request(&self) {
         self.unread_head.put(false);
         self.unread_body.put(false);
+        self.unreadable_body.put(false);
         self.write_unlimited.put(false);
     }
 
@@ -112,6 +119,14 @@ impl Socket {
 
     pub(crate) fn set_unread_body(&self) {
         self.unread_body.set();
+    }
+
+    pub(crate) fn set_unreadable_body(&self) {
+        self.unreadable_body.set();
+    }
+
+    pub(crate) fn has_unreadable_body(&self) -> bool {
+        self.unreadable_body.get()
     }
 
     pub(crate) fn has_unread_body(&self) -> bool {
@@ -156,6 +171,14 @@ impl Socket {
 
     pub(crate) fn set_write_blocked(&self, blocked: bool) {
         self.write_blocked.put(blocked);
+    }
+
+    pub(crate) fn is_answering(&self) -> bool {
+        self.answering.get()
+    }
+
+    pub(crate) fn set_answering(&self, answering: bool) {
+        self.answering.put(answering);
     }
 
     pub(crate) fn is_write_unlimited(&self) -> bool {

@@ -7,7 +7,7 @@ use crate::server::{SECOND, assert_at, connect, connect_to, settings};
 
 const GET: &str = "GET / HTTP/1.1\r\nhost: x\r\n\r\n";
 
-#[tokio::test(start_paused = true)]
+#[tokio::test(start_paused = true, crate = "crate::checked")]
 async fn an_idle_connection_closes_at_once() {
     let mut client = connect();
     client.send(GET).await;
@@ -19,7 +19,7 @@ async fn an_idle_connection_closes_at_once() {
     assert_eq!(client.ended().await.0.reason, CloseReason::Drained);
 }
 
-#[tokio::test(start_paused = true)]
+#[tokio::test(start_paused = true, crate = "crate::checked")]
 async fn one_that_never_spoke_closes_at_once() {
     let client = connect();
     client.registry.drain();
@@ -29,7 +29,7 @@ async fn one_that_never_spoke_closes_at_once() {
 }
 
 /// In a last call the client is accepted after the signal, and what it sends comes a moment later.
-#[tokio::test(start_paused = true)]
+#[tokio::test(start_paused = true, crate = "crate::checked")]
 async fn one_that_has_only_just_come_is_given_the_time_to_speak() {
     for before in [true, false] {
         let registry = Registry::new();
@@ -50,7 +50,7 @@ async fn one_that_has_only_just_come_is_given_the_time_to_speak() {
     }
 }
 
-#[tokio::test(start_paused = true)]
+#[tokio::test(start_paused = true, crate = "crate::checked")]
 async fn a_request_that_is_already_there_is_served() {
     let mut client = connect();
     client.send(GET).await;
@@ -64,7 +64,7 @@ async fn a_request_that_is_already_there_is_served() {
     assert_eq!(client.rest().await.0, "");
 }
 
-#[tokio::test(start_paused = true)]
+#[tokio::test(start_paused = true, crate = "crate::checked")]
 async fn what_is_in_flight_is_answered_in_full_and_is_the_last() {
     let mut client = connect();
     client.send("GET /slow HTTP/1.1\r\nhost: x\r\n\r\n").await;
@@ -80,7 +80,7 @@ async fn what_is_in_flight_is_answered_in_full_and_is_the_last() {
     registry.closed().await;
 }
 
-#[tokio::test(start_paused = true)]
+#[tokio::test(start_paused = true, crate = "crate::checked")]
 async fn half_a_head_holds_it_up_for_the_header_limit_only() {
     let mut client = connect();
     client.send("GET / HT").await;
@@ -90,7 +90,7 @@ async fn half_a_head_holds_it_up_for_the_header_limit_only() {
     assert!(took <= 5 * SECOND + SECOND / 10, "{took:?}");
 }
 
-#[tokio::test(start_paused = true)]
+#[tokio::test(start_paused = true, crate = "crate::checked")]
 async fn force_drops_what_is_in_flight() {
     let mut client = connect();
     client.send("GET /stuck HTTP/1.1\r\nhost: x\r\n\r\n").await;
@@ -111,7 +111,7 @@ async fn force_drops_what_is_in_flight() {
     assert_eq!(registry.gauges(), Gauges::default(), "every gauge is back at zero");
 }
 
-#[tokio::test(start_paused = true)]
+#[tokio::test(start_paused = true, crate = "crate::checked")]
 async fn retiring_closes_nothing_but_makes_the_next_answer_the_last() {
     let mut client = connect();
     client.send(GET).await;

@@ -13,7 +13,7 @@ use crate::server::{Body, SECOND, assert_at, connect, connect_with, settings, wi
 
 const GET: &str = "GET / HTTP/1.1\r\nhost: x\r\n\r\n";
 
-#[tokio::test(start_paused = true)]
+#[tokio::test(start_paused = true, crate = "crate::checked")]
 async fn a_silent_connection_is_closed_without_a_byte() {
     let mut client = connect();
     let (rest, took) = client.rest().await;
@@ -22,7 +22,7 @@ async fn a_silent_connection_is_closed_without_a_byte() {
     assert_eq!(client.ended().await.0.reason, CloseReason::HeaderTimeout);
 }
 
-#[tokio::test(start_paused = true)]
+#[tokio::test(start_paused = true, crate = "crate::checked")]
 async fn a_head_that_drips_in_gets_408_at_the_limit_of_the_whole_head() {
     // The second one stalls inside what could still be the HTTP/2 preface.
     for drip in [GET, "PRI * HTTP/2.0\r\n\r\nSM"] {
@@ -39,7 +39,7 @@ async fn a_head_that_drips_in_gets_408_at_the_limit_of_the_whole_head() {
     }
 }
 
-#[tokio::test(start_paused = true)]
+#[tokio::test(start_paused = true, crate = "crate::checked")]
 async fn a_client_that_connects_and_leaves_is_no_error() {
     let client = connect();
     let (mut io, server, registry) = (client.io, client.server, client.registry);
@@ -49,7 +49,7 @@ async fn a_client_that_connects_and_leaves_is_no_error() {
     assert!(registry.is_empty());
 }
 
-#[tokio::test(start_paused = true)]
+#[tokio::test(start_paused = true, crate = "crate::checked")]
 async fn a_pause_longer_than_the_header_limit_is_served() {
     let mut client = connect();
     for _ in 0..3 {
@@ -60,7 +60,7 @@ async fn a_pause_longer_than_the_header_limit_is_served() {
     }
 }
 
-#[tokio::test(start_paused = true)]
+#[tokio::test(start_paused = true, crate = "crate::checked")]
 async fn an_idle_connection_is_closed_with_a_plain_end() {
     let mut client = connect();
     client.send(GET).await;
@@ -71,7 +71,7 @@ async fn an_idle_connection_is_closed_with_a_plain_end() {
     assert_eq!(client.ended().await.0.reason, CloseReason::IdleTimeout);
 }
 
-#[tokio::test(start_paused = true)]
+#[tokio::test(start_paused = true, crate = "crate::checked")]
 async fn a_head_after_a_pause_has_its_own_clock() {
     let mut client = connect();
     client.send(GET).await;
@@ -83,7 +83,7 @@ async fn a_head_after_a_pause_has_its_own_clock() {
     assert_at(took, 65 * SECOND);
 }
 
-#[tokio::test(start_paused = true)]
+#[tokio::test(start_paused = true, crate = "crate::checked")]
 async fn a_body_that_stops_is_an_error_with_a_name_and_its_answer_goes_out() {
     let mut client = connect();
     client.send("POST /read HTTP/1.1\r\nhost: x\r\ncontent-length: 10\r\n\r\nabc").await;
@@ -97,7 +97,7 @@ async fn a_body_that_stops_is_an_error_with_a_name_and_its_answer_goes_out() {
     assert_eq!(client.rest().await.0, "", "nothing more is taken as a request");
 }
 
-#[tokio::test(start_paused = true)]
+#[tokio::test(start_paused = true, crate = "crate::checked")]
 async fn a_body_in_time_is_read() {
     let mut client = connect();
     client.send("POST /read HTTP/1.1\r\nhost: x\r\ncontent-length: 6\r\n\r\nabc").await;
@@ -106,7 +106,7 @@ async fn a_body_in_time_is_read() {
     assert!(client.answer().await.ends_with("6 bytes"));
 }
 
-#[tokio::test(start_paused = true)]
+#[tokio::test(start_paused = true, crate = "crate::checked")]
 async fn a_slow_handler_is_cut_at_the_write_limit() {
     let mut client = connect();
     client.send("GET /stuck HTTP/1.1\r\nhost: x\r\n\r\n").await;
@@ -116,7 +116,7 @@ async fn a_slow_handler_is_cut_at_the_write_limit() {
     assert_eq!(client.ended().await.0.reason, CloseReason::WriteTimeout);
 }
 
-#[tokio::test(start_paused = true)]
+#[tokio::test(start_paused = true, crate = "crate::checked")]
 async fn two_requests_that_together_pass_the_write_limit_are_both_served() {
     let mut settings = settings();
     settings.write = Some(15 * SECOND);
@@ -127,7 +127,7 @@ async fn two_requests_that_together_pass_the_write_limit_are_both_served() {
     }
 }
 
-#[tokio::test(start_paused = true)]
+#[tokio::test(start_paused = true, crate = "crate::checked")]
 async fn a_reader_that_stops_is_cut_at_the_stall_limit() {
     for write in [Some(60 * SECOND), None] {
         let mut settings = settings();
@@ -143,7 +143,7 @@ async fn a_reader_that_stops_is_cut_at_the_stall_limit() {
     }
 }
 
-#[tokio::test(start_paused = true)]
+#[tokio::test(start_paused = true, crate = "crate::checked")]
 async fn a_slow_reader_is_cut_at_the_write_limit() {
     let mut client = connect();
     client.send("GET /big HTTP/1.1\r\nhost: x\r\n\r\n").await;
@@ -156,7 +156,7 @@ async fn a_slow_reader_is_cut_at_the_write_limit() {
     assert!(took >= 60 * SECOND && took < 66 * SECOND, "{took:?}");
 }
 
-#[tokio::test(start_paused = true)]
+#[tokio::test(start_paused = true, crate = "crate::checked")]
 async fn events_live_on_past_the_write_limit_and_stalled_ones_do_not() {
     let mut client = connect();
     client.send("GET /events HTTP/1.1\r\nhost: x\r\n\r\n").await;
@@ -173,7 +173,7 @@ async fn events_live_on_past_the_write_limit_and_stalled_ones_do_not() {
     assert_eq!(ended.reason, CloseReason::WriteStalled);
 }
 
-#[tokio::test(start_paused = true)]
+#[tokio::test(start_paused = true, crate = "crate::checked")]
 async fn limits_that_are_off_or_zero_do_not_fire() {
     for off in [None, Some(Duration::ZERO), Some(Duration::MAX)] {
         let mut settings = settings();
@@ -193,7 +193,7 @@ async fn limits_that_are_off_or_zero_do_not_fire() {
     }
 }
 
-#[tokio::test(start_paused = true)]
+#[tokio::test(start_paused = true, crate = "crate::checked")]
 async fn an_early_answer_waits_for_the_client_to_read_it() {
     let mut client = connect();
     client.send("POST /early HTTP/1.1\r\nhost: x\r\ncontent-length: 1000000\r\n\r\n").await;
@@ -209,7 +209,7 @@ async fn an_early_answer_waits_for_the_client_to_read_it() {
     assert_eq!(ended.reason, CloseReason::Done);
 }
 
-#[tokio::test(start_paused = true)]
+#[tokio::test(start_paused = true, crate = "crate::checked")]
 async fn lingering_ends_at_its_limit() {
     let mut client = connect();
     client.send("POST /early HTTP/1.1\r\nhost: x\r\ncontent-length: 1000000\r\n\r\n").await;
@@ -222,7 +222,7 @@ async fn lingering_ends_at_its_limit() {
     assert!(took >= 3 * SECOND && took <= 3 * SECOND + SECOND / 5, "{took:?}");
 }
 
-#[tokio::test(start_paused = true)]
+#[tokio::test(start_paused = true, crate = "crate::checked")]
 async fn a_head_over_the_limit_gets_431_and_the_close() {
     let mut client = connect();
     client.send("GET / HTTP/1.1\r\nhost: x\r\nx: ").await;
@@ -242,7 +242,7 @@ async fn a_head_over_the_limit_gets_431_and_the_close() {
     assert!(took < SECOND, "{took:?}");
 }
 
-#[tokio::test(start_paused = true)]
+#[tokio::test(start_paused = true, crate = "crate::checked")]
 async fn pipelined_requests_are_answered_in_order() {
     let mut client = connect();
     client.send(&GET.repeat(3)).await;
@@ -252,7 +252,7 @@ async fn pipelined_requests_are_answered_in_order() {
     assert_eq!(client.registry.gauges().idle, 1);
 }
 
-#[tokio::test(start_paused = true)]
+#[tokio::test(start_paused = true, crate = "crate::checked")]
 async fn requests_that_come_while_a_handler_works_wait_their_turn() {
     let mut client = connect();
     for path in ["/slow", "/quick", "/"] {
@@ -271,12 +271,12 @@ async fn requests_that_come_while_a_handler_works_wait_their_turn() {
     assert!(client.answer().await.ends_with("1000 bytes"));
 }
 
-#[tokio::test]
+#[tokio::test(crate = "crate::checked")]
 async fn a_reset_drops_the_handler_at_once() {
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
     let mut client = TcpStream::connect(listener.local_addr().expect("bound")).await.expect("a client");
     let (socket, _) = listener.accept().await.expect("a socket");
-    let registry = Registry::new();
+    let registry = crate::checked::registered(Registry::new());
     let service = tower::service_fn(|_: Request<RequestBody>| pending::<Result<Response<Body>, Infallible>>());
     let connection = tokio::spawn(Connection::new(socket, registry.open(None), service, Arc::new(settings())));
     client.write_all(b"GET / HTTP/1.1\r\nhost: x\r\n\r\n").await.expect("the server reads");
@@ -291,7 +291,7 @@ async fn a_reset_drops_the_handler_at_once() {
     assert!(ended.error.is_some(), "which says why");
 }
 
-#[tokio::test(start_paused = true)]
+#[tokio::test(start_paused = true, crate = "crate::checked")]
 async fn a_client_that_leaves_drops_the_handler() {
     let client = connect();
     let (mut io, server, registry, start) = (client.io, client.server, client.registry, client.start);
@@ -305,7 +305,7 @@ async fn a_client_that_leaves_drops_the_handler() {
     assert_eq!(registry.gauges().connections(), 0);
 }
 
-#[tokio::test(start_paused = true)]
+#[tokio::test(start_paused = true, crate = "crate::checked")]
 async fn a_client_that_leaves_inside_a_body_is_known_at_once() {
     let client = connect();
     let (mut io, server, start) = (client.io, client.server, client.start);
@@ -315,7 +315,7 @@ async fn a_client_that_leaves_inside_a_body_is_known_at_once() {
     assert!(start.elapsed() < SECOND / 10, "{:?}", start.elapsed());
 }
 
-#[tokio::test(start_paused = true)]
+#[tokio::test(start_paused = true, crate = "crate::checked")]
 async fn a_quick_handler_answers_a_client_that_closed_its_side() {
     for path in ["/quick", "/"] {
         let mut client = connect();
@@ -327,7 +327,7 @@ async fn a_quick_handler_answers_a_client_that_closed_its_side() {
     }
 }
 
-#[tokio::test(start_paused = true)]
+#[tokio::test(start_paused = true, crate = "crate::checked")]
 async fn without_the_grace_a_closed_side_is_a_client_that_left() {
     let mut client = connect_with(with(|settings| settings.half_close_grace = None));
     client.send("GET /quick HTTP/1.1\r\nhost: x\r\n\r\n").await;
@@ -335,7 +335,7 @@ async fn without_the_grace_a_closed_side_is_a_client_that_left() {
     assert_eq!(client.rest().await.0, "");
 }
 
-#[tokio::test(start_paused = true)]
+#[tokio::test(start_paused = true, crate = "crate::checked")]
 async fn a_handler_moves_its_own_limits() {
     for (path, due, extension) in
         [("/patient", 300 * SECOND, true), ("/hasty", SECOND, true), ("/patient", 300 * SECOND, false)]
@@ -358,7 +358,7 @@ async fn a_handler_moves_its_own_limits() {
     assert_at(start.elapsed(), 60 * SECOND);
 }
 
-#[tokio::test(start_paused = true)]
+#[tokio::test(start_paused = true, crate = "crate::checked")]
 async fn a_handler_finds_its_own_request_and_a_task_of_its_own_does_not() {
     let (mut one, mut two) = (connect(), connect());
     two.send(GET).await;
@@ -370,7 +370,7 @@ async fn a_handler_finds_its_own_request_and_a_task_of_its_own_does_not() {
     assert!(two.answer().await.ends_with("Some(2) false"));
 }
 
-#[tokio::test(start_paused = true)]
+#[tokio::test(start_paused = true, crate = "crate::checked")]
 async fn a_handler_closes_its_connection_after_the_answer() {
     let mut client = connect();
     client.send("GET /last HTTP/1.1\r\nhost: x\r\n\r\n").await;
@@ -380,7 +380,7 @@ async fn a_handler_closes_its_connection_after_the_answer() {
     assert_eq!(client.ended().await.0.reason, CloseReason::Retired);
 }
 
-#[tokio::test(start_paused = true)]
+#[tokio::test(start_paused = true, crate = "crate::checked")]
 async fn a_connection_carries_as_many_requests_as_it_may() {
     let mut client = connect_with(with(|settings| settings.max_requests = Some(3)));
     for request in 1..=3 {
@@ -392,7 +392,7 @@ async fn a_connection_carries_as_many_requests_as_it_may() {
     assert_eq!(client.ended().await.0.reason, CloseReason::Retired);
 }
 
-#[tokio::test(start_paused = true)]
+#[tokio::test(start_paused = true, crate = "crate::checked")]
 async fn a_connection_grows_as_old_as_it_may() {
     // Idle at that age, and in the middle of something.
     for (path, due) in [("/", 100), ("/slow", 110)] {
@@ -411,7 +411,7 @@ async fn a_connection_grows_as_old_as_it_may() {
     }
 }
 
-#[tokio::test(start_paused = true)]
+#[tokio::test(start_paused = true, crate = "crate::checked")]
 async fn a_body_below_the_minimum_rate_is_too_slow_and_one_above_it_is_not() {
     let rate = MinRate::new(240, 5 * SECOND);
     for (bytes, answer) in [(100, "too slow"), (300, "18000 bytes")] {
@@ -432,7 +432,7 @@ async fn a_body_below_the_minimum_rate_is_too_slow_and_one_above_it_is_not() {
     }
 }
 
-#[tokio::test(start_paused = true)]
+#[tokio::test(start_paused = true, crate = "crate::checked")]
 async fn a_reader_below_the_minimum_rate_is_cut() {
     let settings = with(|settings| {
         settings.write = None;
@@ -449,7 +449,7 @@ async fn a_reader_below_the_minimum_rate_is_cut() {
     assert!(took > 5 * SECOND && took < 30 * SECOND, "{took:?}");
 }
 
-#[tokio::test(start_paused = true)]
+#[tokio::test(start_paused = true, crate = "crate::checked")]
 async fn a_request_line_over_the_limit_gets_414_and_the_close() {
     let mut client = connect();
     client.send("GET /").await;
@@ -467,14 +467,14 @@ async fn a_request_line_over_the_limit_gets_414_and_the_close() {
     assert!(took < SECOND, "{took:?}");
 }
 
-#[tokio::test(start_paused = true)]
+#[tokio::test(start_paused = true, crate = "crate::checked")]
 async fn too_many_header_fields_get_431() {
     let mut client = connect();
     client.send(&format!("GET / HTTP/1.1\r\nhost: x\r\n{}\r\n", "a: b\r\n".repeat(101))).await;
     assert!(client.answer().await.starts_with("HTTP/1.1 431 "));
 }
 
-#[tokio::test(start_paused = true)]
+#[tokio::test(start_paused = true, crate = "crate::checked")]
 async fn a_host_is_asked_for_once() {
     for (fields, expected) in [
         ("", "HTTP/1.1 400 "),
@@ -499,7 +499,7 @@ async fn a_host_is_asked_for_once() {
     assert!(client.answer().await.starts_with("HTTP/1.0 200 "), "HTTP/1.0 needs none");
 }
 
-#[tokio::test(start_paused = true)]
+#[tokio::test(start_paused = true, crate = "crate::checked")]
 async fn a_length_of_both_kinds_is_answered_and_is_the_last() {
     for fields in ["content-length: 5\r\ntransfer-encoding: chunked", "transfer-encoding: chunked\r\nContent-Length: 5"]
     {
@@ -511,16 +511,58 @@ async fn a_length_of_both_kinds_is_answered_and_is_the_last() {
     }
 }
 
-#[tokio::test(start_paused = true)]
-async fn expect_continue_without_a_body_ends_at_the_body_limit() {
-    let mut client = connect();
-    client.send("POST /read HTTP/1.1\r\nhost: x\r\nexpect: 100-continue\r\ncontent-length: 3\r\n\r\n").await;
-    assert!(client.answer().await.starts_with("HTTP/1.1 100 "), "the handler reads, so it is told to go on");
-    assert!(client.answer().await.starts_with("HTTP/1.1 408 "));
-    assert_at(client.start.elapsed(), 30 * SECOND);
+/// Wherever it stands, nothing behind such a request is answered.
+#[tokio::test(start_paused = true, crate = "crate::checked")]
+async fn a_length_of_both_kinds_cannot_hide_behind_something_else() {
+    let both = "POST /read HTTP/1.1\r\nhost: x\r\ncontent-length: 5\r\ntransfer-encoding: chunked\r\n\r\n0\r\n\r\n";
+    let post = "POST /read HTTP/1.1\r\nhost: x\r\ncontent-length: 3\r\n\r\nabc";
+    let slow = "GET /slow HTTP/1.1\r\nhost: x\r\n\r\n";
+    for (front, first) in [("\r\n", "0 bytes"), (GET, "ok"), (post, "3 bytes"), (slow, "slow")] {
+        // In one piece, and while the first one is with its handler.
+        for pause in [Duration::ZERO, SECOND / 100] {
+            let mut client = connect();
+            client.send(front).await;
+            tokio::time::sleep(pause).await;
+            client.send(&format!("{both}{GET}")).await;
+            let mut answers = vec![client.answer().await];
+            while !answers.last().is_some_and(|answer| answer.contains("connection: close")) {
+                answers.push(client.answer().await);
+            }
+            assert!(answers[0].ends_with(first), "{front:?}: {answers:?}");
+            assert!(answers.len() <= 2, "{front:?}: what could have been smuggled is not answered: {answers:?}");
+            client.io.shutdown().await.expect("a clean end");
+            assert_eq!(client.rest().await.0, "", "{front:?}");
+        }
+    }
 }
 
-#[tokio::test(start_paused = true)]
+/// It is cut, what it sends is dropped, and the connection is not used again.
+#[tokio::test(start_paused = true, crate = "crate::checked")]
+async fn a_body_without_end_for_a_reader_that_stops() {
+    for (write, stall, due) in [
+        (Some(60), Some(20), Some((20, CloseReason::WriteStalled))),
+        (Some(60), None, Some((60, CloseReason::WriteTimeout))),
+        (None, None, None),
+    ] {
+        let mut client = connect_with(with(|settings| {
+            settings.write = write.map(|seconds| seconds * SECOND);
+            settings.write_stall = stall.map(|seconds| seconds * SECOND);
+        }));
+        client.send(&format!("GET /endless HTTP/1.1\r\nhost: x\r\n\r\n{GET}")).await;
+        let Some((due, reason)) = due else {
+            tokio::time::sleep(100_000 * SECOND).await;
+            assert_eq!(client.registry.gauges().requests, 1, "off is off");
+            continue;
+        };
+        let registry = client.registry.clone();
+        let (ended, took) = client.ended().await;
+        assert_eq!((ended.reason, ended.requests), (reason, 1), "the request behind it was not begun");
+        assert_at(took, due * SECOND);
+        assert_eq!(registry.gauges().requests, 0, "the body is dropped");
+    }
+}
+
+#[tokio::test(start_paused = true, crate = "crate::checked")]
 async fn connect_answered_2xx_is_a_tunnel() {
     let mut client = connect();
     client.send("CONNECT x:1 HTTP/1.1\r\nhost: x:1\r\n\r\n").await;

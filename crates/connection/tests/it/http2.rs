@@ -33,7 +33,7 @@ async fn get(send: &SendRequest<Bytes>, path: &str) -> Result<http::Response<h2:
     send.send_request(request, true)?.0.await
 }
 
-#[tokio::test(start_paused = true)]
+#[tokio::test(start_paused = true, crate = "crate::checked")]
 async fn streams_run_side_by_side() {
     let client = handshake(connect()).await;
     let (slow, quick) = tokio::join!(get(&client.send, "/slow"), async {
@@ -46,7 +46,7 @@ async fn streams_run_side_by_side() {
     assert!(took < SECOND, "not behind the slow one: {took:?}");
 }
 
-#[tokio::test(start_paused = true)]
+#[tokio::test(start_paused = true, crate = "crate::checked")]
 async fn a_silent_peer_after_the_preface_is_idle() {
     let client = handshake(connect()).await;
     let ended = client.server.await.expect("no panic");
@@ -54,7 +54,7 @@ async fn a_silent_peer_after_the_preface_is_idle() {
     assert_at(client.start.elapsed(), 120 * SECOND);
 }
 
-#[tokio::test(start_paused = true)]
+#[tokio::test(start_paused = true, crate = "crate::checked")]
 async fn pings_are_not_activity() {
     let mut settings = settings();
     settings.idle = Some(10 * SECOND);
@@ -72,7 +72,7 @@ async fn pings_are_not_activity() {
     pinging.await.expect("no panic");
 }
 
-#[tokio::test(start_paused = true)]
+#[tokio::test(start_paused = true, crate = "crate::checked")]
 async fn a_late_handler_resets_its_stream_only() {
     let client = handshake(connect()).await;
     let error = get(&client.send, "/stuck").await.expect_err("a reset");
@@ -82,7 +82,7 @@ async fn a_late_handler_resets_its_stream_only() {
     assert_eq!(client.registry.gauges().requests, 0);
 }
 
-#[tokio::test(start_paused = true)]
+#[tokio::test(start_paused = true, crate = "crate::checked")]
 async fn a_handler_finds_its_own_stream() {
     let client = handshake(connect_with(with(|settings| settings.control_extension = false))).await;
     let (hasty, stuck, whose) =
@@ -93,7 +93,7 @@ async fn a_handler_finds_its_own_stream() {
     assert_eq!(body.data().await.expect("a text").expect("a text"), "Some(3) false");
 }
 
-#[tokio::test(start_paused = true)]
+#[tokio::test(start_paused = true, crate = "crate::checked")]
 async fn a_window_that_stays_shut_resets_its_stream() {
     let client = handshake(connect()).await;
     let response = get(&client.send, "/big").await.expect("a head");
@@ -115,7 +115,7 @@ async fn a_window_that_stays_shut_resets_its_stream() {
     assert_eq!(get(&client.send, "/").await.expect("the connection lives").status(), 200);
 }
 
-#[tokio::test(start_paused = true)]
+#[tokio::test(start_paused = true, crate = "crate::checked")]
 async fn a_body_that_stops_is_an_error_with_a_name() {
     let client = handshake(connect()).await;
     let mut send = client.send.clone().ready().await.expect("open");
@@ -126,7 +126,7 @@ async fn a_body_that_stops_is_an_error_with_a_name() {
     assert_at(client.start.elapsed(), 30 * SECOND);
 }
 
-#[tokio::test(start_paused = true)]
+#[tokio::test(start_paused = true, crate = "crate::checked")]
 async fn a_drain_lets_streams_end_and_takes_no_more() {
     let client = handshake(connect()).await;
     let slow = tokio::spawn({
@@ -143,7 +143,7 @@ async fn a_drain_lets_streams_end_and_takes_no_more() {
     client.connection.await.expect("no panic").expect("a clean end");
 }
 
-#[tokio::test(start_paused = true)]
+#[tokio::test(start_paused = true, crate = "crate::checked")]
 async fn a_drain_of_an_idle_connection_ends_it() {
     let client = handshake(connect()).await;
     get(&client.send, "/").await.expect("an answer");
@@ -154,7 +154,7 @@ async fn a_drain_of_an_idle_connection_ends_it() {
 
 /// In a last call the client is accepted after the signal: it would be told to go elsewhere before it has asked for
 /// anything.
-#[tokio::test(start_paused = true)]
+#[tokio::test(start_paused = true, crate = "crate::checked")]
 async fn one_that_has_only_just_come_is_served_once() {
     let registry = Registry::new();
     registry.drain();
@@ -165,7 +165,7 @@ async fn one_that_has_only_just_come_is_served_once() {
     assert!(client.start.elapsed() < SECOND / 2, "{:?}", client.start.elapsed());
 }
 
-#[tokio::test(start_paused = true)]
+#[tokio::test(start_paused = true, crate = "crate::checked")]
 async fn a_peer_that_never_answers_the_goaway_is_not_waited_for_long() {
     let crate::server::Client { mut io, server, registry, start } = connect();
     // The preface and empty SETTINGS, then nothing: no PONG.
@@ -176,7 +176,7 @@ async fn a_peer_that_never_answers_the_goaway_is_not_waited_for_long() {
     assert_at(start.elapsed(), 2 * SECOND);
 }
 
-#[tokio::test(start_paused = true)]
+#[tokio::test(start_paused = true, crate = "crate::checked")]
 async fn a_request_that_crosses_the_goaway_is_answered_and_its_peer_not_waited_for_after_that() {
     let crate::server::Client { mut io, server, registry, start } = connect();
     io.write_all(&frames(true, b"")).await.expect("the server reads");
@@ -195,7 +195,7 @@ async fn a_request_that_crosses_the_goaway_is_answered_and_its_peer_not_waited_f
     assert!(answers.ends_with(b"slow"), "answered in full: {answers:?}");
 }
 
-#[tokio::test(start_paused = true)]
+#[tokio::test(start_paused = true, crate = "crate::checked")]
 async fn force_drops_the_handlers_of_all_streams() {
     let client = handshake(connect()).await;
     let stuck = tokio::spawn({
@@ -221,7 +221,7 @@ fn frames(settings: bool, more: &[u8]) -> Vec<u8> {
     bytes
 }
 
-#[tokio::test(start_paused = true)]
+#[tokio::test(start_paused = true, crate = "crate::checked")]
 async fn settings_that_never_come_end_at_the_header_limit() {
     let crate::server::Client { mut io, server, start, .. } = connect();
     io.write_all(&frames(false, b"")).await.expect("the server reads");
@@ -229,7 +229,7 @@ async fn settings_that_never_come_end_at_the_header_limit() {
     assert_at(start.elapsed(), 5 * SECOND);
 }
 
-#[tokio::test(start_paused = true)]
+#[tokio::test(start_paused = true, crate = "crate::checked")]
 async fn a_header_block_that_never_ends_ends_at_the_header_limit() {
     let crate::server::Client { mut io, server, start, .. } = connect();
     // HEADERS of stream 1, END_STREAM but not END_HEADERS, with `:method: GET`.
@@ -244,7 +244,7 @@ async fn a_header_block_that_never_ends_ends_at_the_header_limit() {
     assert_at(start.elapsed(), 5 * SECOND);
 }
 
-#[tokio::test(start_paused = true)]
+#[tokio::test(start_paused = true, crate = "crate::checked")]
 async fn a_handler_moves_its_own_limits() {
     for (path, due) in [("/patient", 300 * SECOND), ("/hasty", SECOND)] {
         let client = handshake(connect()).await;
@@ -254,7 +254,7 @@ async fn a_handler_moves_its_own_limits() {
     }
 }
 
-#[tokio::test(start_paused = true)]
+#[tokio::test(start_paused = true, crate = "crate::checked")]
 async fn a_connection_carries_as_many_requests_as_it_may() {
     let client = handshake(connect_with(with(|settings| settings.max_requests = Some(2)))).await;
     for _ in 0..2 {
@@ -264,7 +264,7 @@ async fn a_connection_carries_as_many_requests_as_it_may() {
     assert!(get(&client.send, "/").await.is_err(), "GOAWAY");
 }
 
-#[tokio::test(start_paused = true)]
+#[tokio::test(start_paused = true, crate = "crate::checked")]
 async fn a_tunnel_over_a_stream_is_work_and_lives_as_long_as_it_likes() {
     let client = handshake(connect()).await;
     let mut send = client.send.clone().ready().await.expect("open");

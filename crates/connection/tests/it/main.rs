@@ -1,9 +1,15 @@
 //! Whole connections over an in-memory socket, on a paused clock: every limit to the instant.
 #![expect(clippy::disallowed_methods, reason = "a test's client and server run beside each other")]
 
+#[path = "../support/checked.rs"]
+#[expect(dead_code, reason = "the other binary starts threads as well")]
+mod checked;
 mod drain;
+mod expect;
 mod http1;
 mod http2;
+mod keep_alive;
+mod refusals;
 mod server;
 mod states;
 mod upgrade;

@@ -5,12 +5,15 @@ use std::{convert::Infallible, sync::Arc, time::Duration};
 use bytes::Bytes;
 use graceful_connection::{BodyTimeout, Connection, ConnectionControl, Ended, Registry, RequestBody, Settings};
 use http::{Request, Response, StatusCode};
+use http_body::Frame;
 use http_body_util::{BodyExt, Full, StreamBody, combinators::UnsyncBoxBody};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt, DuplexStream},
     task::JoinHandle,
     time::Instant,
 };
+
+use crate::checked;
 
 pub(crate) const SECOND: Duration = Duration::from_secs(1);
 
@@ -54,6 +57,7 @@ pub(crate) fn connect_with(settings: Settings) -> Client {
 pub(crate) fn connect_to(registry: Registry, settings: Settings) -> Client {
     // Small enough that a response of a few KiB fills it when nobody reads.
     let (io, socket) = tokio::io::duplex(4 << 10);
+    let registry = checked::registered(registry);
     let place = registry.open(None);
     let service = tower::service_fn(handle);
     let server = tokio::spawn(Connection::new(socket, place, service, Arc::new(settings)));
@@ -65,20 +69,47 @@ impl Client {
         self.io.write_all(text.as_bytes()).await.expect("the server reads");
     }
 
-    /// Reads one answer without a body or with a body of known length.
-    pub(crate) async fn answer(&mut self) -> String {
+    /// Sends to a server that may not read to the end.
+    pub(crate) async fn io_write(&mut self, text: &str) {
+        // As much as it takes before it answers, and no longer than it lingers.
+        tokio::select! {
+            biased;
+            _ = self.io.write_all(text.as_bytes()) => {}
+            () = tokio::time::sleep(SECOND) => {}
+        }
+    }
+
+    /// Reads the head of an answer.
+    pub(crate) async fn head(&mut self) -> String {
+        self.try_head().await.expect("a whole head")
+    }
+
+    async fn try_head(&mut self) -> Option<String> {
         let mut answer = Vec::new();
         while !answer.ends_with(b"\r\n\r\n") {
-            answer.push(self.io.read_u8().await.expect("a whole head"));
+            answer.push(self.io.read_u8().await.ok()?);
         }
-        let head = String::from_utf8(answer).expect("ASCII");
+        Some(String::from_utf8(answer).expect("ASCII"))
+    }
+
+    /// Reads one answer without a body or with a body of known length.
+    pub(crate) async fn answer(&mut self) -> String {
+        self.try_answer().await.expect("a whole answer")
+    }
+
+    /// The same, or nothing if the server closes.
+    pub(crate) async fn try_answer(&mut self) -> Option<String> {
+        let head = self.try_head().await?;
         let length = head
             .lines()
             .find_map(|line| line.strip_prefix("content-length: "))
             .map_or(0, |length| length.parse().expect("a number"));
         let mut body = vec![0; length];
-        self.io.read_exact(&mut body).await.expect("a whole body");
-        head + &String::from_utf8_lossy(&body)
+        // What has no body may tell how long it would be.
+        if !["HTTP/1.1 304", "HTTP/1.0 304"].iter().any(|status| head.starts_with(status)) {
+            self.io.read_exact(&mut body).await.expect("a whole body");
+        }
+        Some(head + &String::from_utf8_lossy(&body))
     }
 
     /// Everything the server still sends, and after how long it closed.
@@ -143,6 +174,44 @@ async fn handle(request: Request<RequestBody>) -> Result<Response<Body>, Infalli
         "/stuck" => std::future::pending().await,
         // Bigger than the socket takes.
         "/big" => Response::new(Full::new(Bytes::from(vec![b'x'; 1 << 20])).boxed_unsync()),
+        // Without end, and as much as the client takes.
+        "/endless" => {
+            let piece = || Ok(Frame::data(Bytes::from_static(&[b'x'; 1024])));
+            Response::new(StreamBody::new(futures_util::stream::repeat_with(piece)).boxed_unsync())
+        }
+        "/204" => status(StatusCode::NO_CONTENT, ""),
+        "/304" => status(StatusCode::NOT_MODIFIED, ""),
+        "/say-close" => {
+            let mut response = text("closing");
+            response.headers_mut().insert("connection", "close".parse().expect("ASCII"));
+            response
+        }
+        // 101, and then nobody is there.
+        "/upgrade-nobody" => upgraded(),
+        "/upgrade-panic" => {
+            let upgrade = hyper::upgrade::on(request);
+            tokio::spawn(async move {
+                let _upgraded = upgrade.await.expect("an upgrade");
+                panic!("in what was upgraded");
+            });
+            upgraded()
+        }
+        "/status-400" => status(StatusCode::BAD_REQUEST, ""),
+        // The end of the body, a moment after its begin, looks like an answer to what is no request.
+        "/looks-like" | "/looks-like-chunked" => {
+            let last = "HTTP/1.1 400 Bad Request\r\nconnection: close\r\ncontent-length: 0\r\n\r\n";
+            let first = futures_util::stream::once(async { Ok(Frame::data(Bytes::from_static(b"first"))) });
+            let later = futures_util::stream::once(async move {
+                tokio::time::sleep(SECOND).await;
+                Ok(Frame::data(Bytes::from_static(last.as_bytes())))
+            });
+            let mut response =
+                Response::new(StreamBody::new(futures_util::StreamExt::chain(first, later)).boxed_unsync());
+            if path == "/looks-like" {
+                response.headers_mut().insert("content-length", (5 + last.len()).into());
+            }
+            response
+        }
         "/events" => {
             let mut response = Response::new(StreamBody::new(Events::default()).boxed_unsync());
             response.headers_mut().insert("content-type", "text/event-stream; charset=utf-8".parse().expect("ASCII"));
@@ -154,11 +223,8 @@ async fn handle(request: Request<RequestBody>) -> Result<Response<Body>, Infalli
             if path == "/upgrade-slowly" {
                 tokio::time::sleep(SECOND).await;
             }
-            let mut response = status(StatusCode::SWITCHING_PROTOCOLS, "");
-            response.headers_mut().insert("upgrade", "echo".parse().expect("ASCII"));
-            response.headers_mut().insert("connection", "upgrade".parse().expect("ASCII"));
             tokio::spawn(crate::upgrade::echo(hyper::upgrade::on(request)));
-            response
+            upgraded()
         }
         "/read" => match request.into_body().collect().await {
             Ok(body) => text(&format!("{} bytes", body.to_bytes().len())),
@@ -168,6 +234,13 @@ async fn handle(request: Request<RequestBody>) -> Result<Response<Body>, Infalli
         _ => text("ok"),
     };
     Ok(response)
+}
+
+fn upgraded() -> Response<Body> {
+    let mut response = status(StatusCode::SWITCHING_PROTOCOLS, "");
+    response.headers_mut().insert("upgrade", "echo".parse().expect("ASCII"));
+    response.headers_mut().insert("connection", "upgrade".parse().expect("ASCII"));
+    response
 }
 
 fn text(text: &str) -> Response<Body> {
@@ -187,7 +260,7 @@ struct Events {
 }
 
 impl futures_util::Stream for Events {
-    type Item = Result<http_body::Frame<Bytes>, Infallible>;
+    type Item = Result<Frame<Bytes>, Infallible>;
 
     fn poll_next(
         mut self: std::pin::Pin<&mut Self>,
@@ -196,6 +269,6 @@ impl futures_util::Stream for Events {
         let sleep = self.sleep.get_or_insert_with(|| Box::pin(tokio::time::sleep(10 * SECOND)));
         std::task::ready!(sleep.as_mut().poll(cx));
         self.sleep = None;
-        std::task::Poll::Ready(Some(Ok(http_body::Frame::data(Bytes::from_static(b"data: tick\n\n")))))
+        std::task::Poll::Ready(Some(Ok(Frame::data(Bytes::from_static(b"data: tick\n\n")))))
     }
 }

@@ -44,23 +44,23 @@ async fn states(requests: &str) -> String {
     seen.join(", ")
 }
 
-#[tokio::test(start_paused = true)]
+#[tokio::test(start_paused = true, crate = "crate::checked")]
 async fn two_requests_and_the_close() {
     let requests = "GET / HTTP/1.1\r\nhost: x\r\n\r\nGET / HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n";
     assert_eq!(states(requests).await, "new, active, idle, active, idle, closed done");
 }
 
-#[tokio::test(start_paused = true)]
+#[tokio::test(start_paused = true, crate = "crate::checked")]
 async fn connect_and_close() {
     assert_eq!(states("").await, "new, closed done");
 }
 
-#[tokio::test(start_paused = true)]
+#[tokio::test(start_paused = true, crate = "crate::checked")]
 async fn what_is_not_http() {
     assert_eq!(states("BOGUS REQUEST\r\n\r\n").await, "new, active, closed bad_request");
 }
 
-#[tokio::test(start_paused = true)]
+#[tokio::test(start_paused = true, crate = "crate::checked")]
 async fn a_silent_one() {
     let (mut client, seen) = observed();
     client.rest().await;
@@ -68,13 +68,13 @@ async fn a_silent_one() {
     assert_eq!(seen.lock().expect("no panic").join(", "), "new, closed header_timeout");
 }
 
-#[tokio::test(start_paused = true)]
+#[tokio::test(start_paused = true, crate = "crate::checked")]
 async fn an_upgrade() {
     let request = "GET /upgrade HTTP/1.1\r\nhost: x\r\nconnection: upgrade\r\nupgrade: echo\r\n\r\n";
     assert_eq!(states(request).await, "new, active, upgraded, closed upgraded");
 }
 
-#[tokio::test(start_paused = true)]
+#[tokio::test(start_paused = true, crate = "crate::checked")]
 async fn a_hundred_at_once_count_back_to_zero() {
     let registry = Registry::new();
     let mut clients: Vec<_> = (0..100).map(|_| connect_to(registry.clone(), settings())).collect();
@@ -90,7 +90,7 @@ async fn a_hundred_at_once_count_back_to_zero() {
     assert_eq!((registry.opened(), done), (100, Some((CloseReason::Done, 100))));
 }
 
-#[tokio::test(start_paused = true)]
+#[tokio::test(start_paused = true, crate = "crate::checked")]
 async fn http2_is_active_while_it_has_a_stream() {
     let (client, seen) = observed();
     let Client { io, server, registry, .. } = client;

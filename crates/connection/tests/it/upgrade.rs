@@ -26,7 +26,7 @@ async fn upgraded(early: &str) -> Client {
     client
 }
 
-#[tokio::test(start_paused = true)]
+#[tokio::test(start_paused = true, crate = "crate::checked")]
 async fn no_http_limit_applies_after_it() {
     let mut client = upgraded("").await;
     for _ in 0..3 {
@@ -40,7 +40,7 @@ async fn no_http_limit_applies_after_it() {
     assert_eq!((gauges.upgraded, gauges.requests), (1, 0), "{gauges:?}");
 }
 
-#[tokio::test(start_paused = true)]
+#[tokio::test(start_paused = true, crate = "crate::checked")]
 async fn bytes_right_behind_the_request_reach_the_other_side() {
     let mut client = upgraded("early").await;
     let mut echo = [0; 5];
@@ -48,7 +48,7 @@ async fn bytes_right_behind_the_request_reach_the_other_side() {
     assert_eq!(&echo, b"early");
 }
 
-#[tokio::test(start_paused = true)]
+#[tokio::test(start_paused = true, crate = "crate::checked")]
 async fn bytes_that_come_while_the_handler_works_reach_the_other_side() {
     let mut client = connect();
     client.send("GET /upgrade-slowly HTTP/1.1\r\nhost: x\r\nconnection: upgrade\r\nupgrade: echo\r\n\r\n").await;
@@ -62,7 +62,7 @@ async fn bytes_that_come_while_the_handler_works_reach_the_other_side() {
     assert_eq!(echo, early.as_bytes());
 }
 
-#[tokio::test(start_paused = true)]
+#[tokio::test(start_paused = true, crate = "crate::checked")]
 async fn it_is_closed_when_its_owner_drops_it() {
     let mut client = upgraded("").await;
     client.io.shutdown().await.expect("a clean end");
@@ -71,7 +71,7 @@ async fn it_is_closed_when_its_owner_drops_it() {
     assert_eq!(client.ended().await.0.reason, CloseReason::Upgraded);
 }
 
-#[tokio::test(start_paused = true)]
+#[tokio::test(start_paused = true, crate = "crate::checked")]
 async fn force_ends_it_while_its_owner_waits() {
     let mut client = upgraded("").await;
     client.registry.drain();
@@ -82,7 +82,7 @@ async fn force_ends_it_while_its_owner_waits() {
     client.registry.closed().await;
 }
 
-#[tokio::test(start_paused = true)]
+#[tokio::test(start_paused = true, crate = "crate::checked")]
 async fn there_are_as_many_as_there_may_be() {
     let registry = Registry::new();
     let settings = with(|settings| settings.max_upgraded = Some(1));

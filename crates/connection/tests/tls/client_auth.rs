@@ -26,7 +26,7 @@ fn setup(auth: impl FnOnce(std::path::PathBuf) -> ClientAuth) -> (Authority, Ser
     (authority, server)
 }
 
-#[tokio::test(start_paused = true)]
+#[tokio::test(start_paused = true, crate = "crate::checked")]
 async fn the_handler_can_read_whose_it_is() {
     for auth in [ClientAuth::Optional as fn(_) -> _, ClientAuth::Required] {
         let (authority, server) = setup(auth);
@@ -45,7 +45,7 @@ async fn the_handler_can_read_whose_it_is() {
     }
 }
 
-#[tokio::test(start_paused = true)]
+#[tokio::test(start_paused = true, crate = "crate::checked")]
 async fn one_that_shows_none_is_served_where_it_is_optional_only() {
     let (authority, server) = setup(ClientAuth::Optional);
     let (io, _served) = server.connect();
@@ -57,7 +57,7 @@ async fn one_that_shows_none_is_served_where_it_is_optional_only() {
     refused(&authority, &server, Client::new(&authority), "CertificateRequired").await;
 }
 
-#[tokio::test(start_paused = true)]
+#[tokio::test(start_paused = true, crate = "crate::checked")]
 async fn a_bad_one_is_refused_also_where_it_is_optional() {
     for auth in [ClientAuth::Optional as fn(_) -> _, ClientAuth::Required] {
         let (authority, server) = setup(auth);
@@ -84,7 +84,7 @@ async fn refused(_authority: &Authority, server: &Server, client: Client, becaus
     server.assert_empty();
 }
 
-#[tokio::test(start_paused = true)]
+#[tokio::test(start_paused = true, crate = "crate::checked")]
 async fn a_session_of_an_issuer_that_was_taken_out_is_not_resumed() {
     let (authority, server) = setup(ClientAuth::Optional);
     let client = Client::with_certificate(&authority, &client_files(&authority));

@@ -27,7 +27,7 @@ fn setup_with(
     (authority, server)
 }
 
-#[tokio::test(start_paused = true)]
+#[tokio::test(start_paused = true, crate = "crate::checked")]
 async fn a_silent_client_is_closed_at_the_limit() {
     let (_authority, server) = setup();
     let start = Instant::now();
@@ -43,7 +43,7 @@ async fn a_silent_client_is_closed_at_the_limit() {
     server.assert_empty();
 }
 
-#[tokio::test(start_paused = true)]
+#[tokio::test(start_paused = true, crate = "crate::checked")]
 async fn bytes_that_drip_in_restart_nothing() {
     let (authority, server) = setup();
     let hello = client_hello(&Client::new(&authority)).await;
@@ -63,7 +63,7 @@ async fn bytes_that_drip_in_restart_nothing() {
     server.assert_empty();
 }
 
-#[tokio::test(start_paused = true)]
+#[tokio::test(start_paused = true, crate = "crate::checked")]
 async fn one_that_stops_half_way_is_closed_at_the_limit() {
     let (authority, server) = setup();
     let hello = client_hello(&Client::new(&authority)).await;
@@ -78,7 +78,7 @@ async fn one_that_stops_half_way_is_closed_at_the_limit() {
     server.assert_empty();
 }
 
-#[tokio::test(start_paused = true)]
+#[tokio::test(start_paused = true, crate = "crate::checked")]
 async fn one_that_takes_nothing_is_closed_at_the_limit() {
     let (authority, server) = setup();
     let hello = client_hello(&Client::new(&authority)).await;
@@ -93,7 +93,7 @@ async fn one_that_takes_nothing_is_closed_at_the_limit() {
     server.assert_empty();
 }
 
-#[tokio::test(start_paused = true)]
+#[tokio::test(start_paused = true, crate = "crate::checked")]
 async fn off_is_off() {
     for off in [None, Some(Duration::ZERO), Some(Duration::MAX)] {
         let (authority, server) = setup_with(|settings| settings.handshake_timeout(off));
@@ -104,7 +104,7 @@ async fn off_is_off() {
     }
 }
 
-#[tokio::test(start_paused = true)]
+#[tokio::test(start_paused = true, crate = "crate::checked")]
 async fn the_header_clock_begins_with_the_connection() {
     let (authority, server) = setup();
     let start = Instant::now();
@@ -118,7 +118,7 @@ async fn the_header_clock_begins_with_the_connection() {
     server.assert_empty();
 }
 
-#[tokio::test(start_paused = true)]
+#[tokio::test(start_paused = true, crate = "crate::checked")]
 async fn the_limits_of_a_connection_hold_under_tls() {
     let (authority, mut server) = setup();
     let mut settings = Settings::default();
@@ -144,7 +144,7 @@ async fn the_limits_of_a_connection_hold_under_tls() {
     server.assert_empty();
 }
 
-#[tokio::test(start_paused = true)]
+#[tokio::test(start_paused = true, crate = "crate::checked")]
 async fn clients_that_stop_half_way_keep_nobody_out() {
     let (authority, server) = setup_with(|settings| settings.max_handshakes(Some(1)));
     let client = Client::new(&authority);

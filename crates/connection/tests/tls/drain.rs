@@ -28,7 +28,7 @@ async fn half_way(authority: &Authority, server: &Server) -> (DuplexStream, toki
     (io, served)
 }
 
-#[tokio::test(start_paused = true)]
+#[tokio::test(start_paused = true, crate = "crate::checked")]
 async fn a_silent_client_ends_at_once() {
     let (_authority, server) = setup();
     let (mut io, served) = server.connect();
@@ -43,7 +43,7 @@ async fn a_silent_client_ends_at_once() {
     server.assert_empty();
 }
 
-#[tokio::test(start_paused = true)]
+#[tokio::test(start_paused = true, crate = "crate::checked")]
 async fn one_half_way_is_still_served_and_it_is_the_last() {
     let (authority, server) = setup();
     let hello = client_hello(&Client::new(&authority)).await;
@@ -72,7 +72,7 @@ async fn one_half_way_is_still_served_and_it_is_the_last() {
     server.assert_empty();
 }
 
-#[tokio::test(start_paused = true)]
+#[tokio::test(start_paused = true, crate = "crate::checked")]
 async fn one_that_stops_half_way_does_not_hold_it_up() {
     let (authority, server) = setup();
     let (mut io, served) = half_way(&authority, &server).await;
@@ -85,7 +85,7 @@ async fn one_that_stops_half_way_does_not_hold_it_up() {
     server.assert_empty();
 }
 
-#[tokio::test(start_paused = true)]
+#[tokio::test(start_paused = true, crate = "crate::checked")]
 async fn its_own_limit_comes_first_where_it_is_earlier() {
     let authority = Authority::new();
     let server = Server::new(authority.issue("one", &["localhost"]).settings());
@@ -97,7 +97,7 @@ async fn its_own_limit_comes_first_where_it_is_earlier() {
     assert_at(start.elapsed(), 5 * SECOND);
 }
 
-#[tokio::test(start_paused = true)]
+#[tokio::test(start_paused = true, crate = "crate::checked")]
 async fn force_ends_every_stage_at_once() {
     let (authority, server) = setup();
     let (mut silent, silent_served) = server.connect();
@@ -127,7 +127,7 @@ async fn force_ends_every_stage_at_once() {
     server.assert_empty();
 }
 
-#[tokio::test(start_paused = true)]
+#[tokio::test(start_paused = true, crate = "crate::checked")]
 async fn a_finished_connection_is_drained_like_any_other() {
     let (authority, server) = setup();
     let (io, idle_served) = server.connect();
@@ -150,7 +150,7 @@ async fn a_finished_connection_is_drained_like_any_other() {
     server.assert_empty();
 }
 
-#[tokio::test(start_paused = true)]
+#[tokio::test(start_paused = true, crate = "crate::checked")]
 async fn dropped_at_any_point_it_gives_its_place_back() {
     let (authority, server) = setup();
     let hello = client_hello(&Client::new(&authority)).await;

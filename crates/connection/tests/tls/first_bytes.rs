@@ -24,7 +24,7 @@ fn setup() -> (Authority, Server) {
 const ANSWER: &str = "HTTP/1.1 400 Bad Request\r\ncontent-type: text/plain; charset=utf-8\r\n\
     content-length: 23\r\nconnection: close\r\n\r\nthis port speaks HTTPS\n";
 
-#[tokio::test(start_paused = true)]
+#[tokio::test(start_paused = true, crate = "crate::checked")]
 async fn plain_http_is_told_where_it_is() {
     let (_authority, server) = setup();
     for request in [
@@ -45,7 +45,7 @@ async fn plain_http_is_told_where_it_is() {
     server.assert_empty();
 }
 
-#[tokio::test(start_paused = true)]
+#[tokio::test(start_paused = true, crate = "crate::checked")]
 async fn also_byte_by_byte() {
     let (_authority, server) = setup();
     let (mut io, served) = server.connect();
@@ -58,7 +58,7 @@ async fn also_byte_by_byte() {
     assert!(matches!(served.await.expect("no panic"), Err(HandshakeError::PlainHttp)));
 }
 
-#[tokio::test(start_paused = true)]
+#[tokio::test(start_paused = true, crate = "crate::checked")]
 async fn a_client_that_never_closes_its_side_is_not_waited_for() {
     let (_authority, server) = setup();
     let start = Instant::now();
@@ -71,7 +71,7 @@ async fn a_client_that_never_closes_its_side_is_not_waited_for() {
     server.assert_empty();
 }
 
-#[tokio::test]
+#[tokio::test(crate = "crate::checked")]
 async fn the_answer_arrives_though_the_request_was_not_read() {
     let (_authority, server) = setup();
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
@@ -91,7 +91,7 @@ async fn the_answer_arrives_though_the_request_was_not_read() {
     assert_eq!(answer, ANSWER);
 }
 
-#[tokio::test(start_paused = true)]
+#[tokio::test(start_paused = true, crate = "crate::checked")]
 async fn anything_else_is_closed() {
     let (_authority, server) = setup();
     for garbage in ["SSH-2.0-OpenSSH_9.6\r\n", "\0\0\0\0", "get / HTTP/1.1\r\n", "\u{80}", "GETTING"] {
@@ -107,7 +107,7 @@ async fn anything_else_is_closed() {
     server.assert_empty();
 }
 
-#[tokio::test(start_paused = true)]
+#[tokio::test(start_paused = true, crate = "crate::checked")]
 async fn what_only_begins_like_tls_is_closed() {
     let (_authority, server) = setup();
     let (mut io, served) = server.connect();
@@ -119,7 +119,7 @@ async fn what_only_begins_like_tls_is_closed() {
     server.assert_empty();
 }
 
-#[tokio::test(start_paused = true)]
+#[tokio::test(start_paused = true, crate = "crate::checked")]
 async fn a_client_that_goes_away_leaves_nothing_behind() {
     let (authority, server) = setup();
     let hello = client_hello(&Client::new(&authority)).await;

@@ -34,7 +34,7 @@ async fn listen(server: &Server) -> SocketAddr {
     address
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2, crate = "crate::checked")]
 async fn twenty_certificates_under_load_and_no_failed_request() {
     const SWAPS: u32 = 20;
     let authority = Arc::new(Authority::new());
@@ -100,7 +100,7 @@ async fn twenty_certificates_under_load_and_no_failed_request() {
     server.assert_empty();
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2, crate = "crate::checked")]
 async fn two_hundred_silent_clients_delay_nobody() {
     let authority = Authority::new();
     let server = Server::new(authority.issue("one", &["localhost"]).settings());

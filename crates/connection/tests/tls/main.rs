@@ -2,6 +2,8 @@
 #![expect(clippy::disallowed_methods, reason = "a test's client and server run beside each other")]
 
 mod authority;
+#[path = "../support/checked.rs"]
+mod checked;
 mod client;
 mod client_auth;
 mod deadlines;
@@ -12,4 +14,5 @@ mod load;
 mod names;
 mod reload;
 mod server;
+mod states;
 mod versions;

@@ -19,7 +19,7 @@ fn three(authority: &Authority) -> TlsSettings {
     one.settings().certificate(two.chain, two.key).certificate(wild.chain, wild.key)
 }
 
-#[tokio::test(start_paused = true)]
+#[tokio::test(start_paused = true, crate = "crate::checked")]
 async fn the_name_selects_the_certificate() {
     let authority = Authority::new();
     let server = Server::new(three(&authority));
@@ -40,7 +40,7 @@ async fn the_name_selects_the_certificate() {
     }
 }
 
-#[tokio::test(start_paused = true)]
+#[tokio::test(start_paused = true, crate = "crate::checked")]
 async fn who_names_nothing_that_is_known_gets_the_first() {
     let authority = Authority::new();
     let server = Server::new(three(&authority));
@@ -56,7 +56,7 @@ async fn who_names_nothing_that_is_known_gets_the_first() {
     assert_eq!(shown(&io), "one");
 }
 
-#[tokio::test(start_paused = true)]
+#[tokio::test(start_paused = true, crate = "crate::checked")]
 async fn strangers_can_be_refused() {
     let authority = Authority::new();
     let server = Server::new(three(&authority).known_names_only(true));
@@ -77,7 +77,7 @@ async fn strangers_can_be_refused() {
     server.assert_empty();
 }
 
-#[tokio::test(start_paused = true)]
+#[tokio::test(start_paused = true, crate = "crate::checked")]
 async fn a_client_gets_a_key_that_it_understands() {
     let authority = Authority::new();
     let modern =

@@ -23,7 +23,7 @@ async fn served_now(server: &Server, authority: &Authority) -> String {
     shown(&Client::new(authority).connect(io).await.expect("a connection"))
 }
 
-#[tokio::test(start_paused = true)]
+#[tokio::test(start_paused = true, crate = "crate::checked")]
 async fn new_connections_get_the_new_one_and_old_ones_go_on() {
     let (authority, files, server) = setup();
     let (io, _served) = server.connect();
@@ -36,7 +36,7 @@ async fn new_connections_get_the_new_one_and_old_ones_go_on() {
     assert!(get(&mut old, "/").await.expect("still there").ends_with("ok"));
 }
 
-#[tokio::test(start_paused = true)]
+#[tokio::test(start_paused = true, crate = "crate::checked")]
 async fn bad_files_change_nothing() {
     let (authority, files, server) = setup();
     let expires = server.acceptor.expires();
@@ -67,7 +67,7 @@ fn watch(server: &Server, every: Option<Duration>) -> mpsc::UnboundedReceiver<Re
     reloads
 }
 
-#[tokio::test(start_paused = true)]
+#[tokio::test(start_paused = true, crate = "crate::checked")]
 async fn a_changed_file_is_seen_once_it_keeps_still() {
     let (authority, files, server) = setup();
     let mut reloads = watch(&server, Some(5 * SECOND));
@@ -85,7 +85,7 @@ async fn a_changed_file_is_seen_once_it_keeps_still() {
     assert!(reloads.try_recv().is_err(), "one attempt a change");
 }
 
-#[tokio::test(start_paused = true)]
+#[tokio::test(start_paused = true, crate = "crate::checked")]
 async fn a_bad_change_is_tried_once_and_the_next_one_again() {
     let (authority, files, server) = setup();
     let mut reloads = watch(&server, Some(5 * SECOND));
@@ -100,7 +100,7 @@ async fn a_bad_change_is_tried_once_and_the_next_one_again() {
 }
 
 #[cfg(unix)]
-#[tokio::test(start_paused = true)]
+#[tokio::test(start_paused = true, crate = "crate::checked")]
 async fn a_swapped_link_is_a_change() {
     use std::os::unix::fs::symlink;
 
@@ -126,7 +126,7 @@ async fn a_swapped_link_is_a_change() {
     assert_eq!(served_now(&server, &authority).await, "new");
 }
 
-#[tokio::test(start_paused = true)]
+#[tokio::test(start_paused = true, crate = "crate::checked")]
 async fn when_asked_it_does_not_wait() {
     for every in [None, Some(Duration::ZERO), Some(3600 * SECOND)] {
         let (authority, files, server) = setup();
@@ -142,7 +142,7 @@ async fn when_asked_it_does_not_wait() {
     }
 }
 
-#[tokio::test]
+#[tokio::test(crate = "crate::checked")]
 async fn reloads_do_not_get_in_each_others_way() {
     let (authority, files, server) = setup();
     let server = Arc::new(server);

@@ -7,12 +7,15 @@ use graceful_connection::{
     CloseReason, Connection, ConnectionControl, Ended, Gauges, Registry, RequestBody, Settings,
     tls::{Acceptor, HandshakeError, TlsInfo, TlsSettings},
 };
-use http::{Request, Response};
+use http::{Request, Response, StatusCode};
 use http_body_util::{BodyExt, Full};
+use hyper_util::rt::TokioIo;
 use tokio::{
     io::{AsyncRead, AsyncWrite, DuplexStream},
     task::JoinHandle,
 };
+
+use crate::checked;
 
 pub(crate) const SECOND: Duration = Duration::from_secs(1);
 
@@ -28,7 +31,7 @@ pub(crate) struct Server {
 impl Server {
     pub(crate) fn new(settings: TlsSettings) -> Self {
         let acceptor = Acceptor::new(settings).expect("good files");
-        Self { acceptor, registry: Registry::new(), settings: Arc::new(Settings::default()) }
+        Self { acceptor, registry: checked::registered(Registry::new()), settings: Arc::new(Settings::default()) }
     }
 
     /// A client's socket, and the server's task for it.
@@ -62,6 +65,18 @@ impl Server {
 }
 
 async fn handle(request: Request<RequestBody>) -> Result<Response<Full<Bytes>>, Infallible> {
+    if request.uri().path() == "/upgrade" {
+        let upgrade = hyper::upgrade::on(request);
+        tokio::spawn(async move {
+            let (mut read, mut write) = tokio::io::split(TokioIo::new(upgrade.await.expect("an upgrade")));
+            tokio::io::copy(&mut read, &mut write).await
+        });
+        let mut response = Response::new(Full::default());
+        *response.status_mut() = StatusCode::SWITCHING_PROTOCOLS;
+        response.headers_mut().insert("upgrade", "echo".parse().expect("ASCII"));
+        response.headers_mut().insert("connection", "upgrade".parse().expect("ASCII"));
+        return Ok(response);
+    }
     let body = match request.uri().path() {
         "/tls" => {
             let control = request.extensions().get::<ConnectionControl>().expect("every request has one");

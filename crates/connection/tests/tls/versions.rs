@@ -27,7 +27,7 @@ fn setup() -> (Authority, Server) {
     (authority, server)
 }
 
-#[tokio::test(start_paused = true)]
+#[tokio::test(start_paused = true, crate = "crate::checked")]
 async fn both_versions_and_both_protocols_are_served_and_the_handler_can_tell() {
     let (authority, server) = setup();
     for (version, suite) in [(&TLS12, "TLS_ECDHE_ECDSA_WITH_AES_256_GCM_SHA384"), (&TLS13, "TLS_AES_256_GCM_SHA384")] {
@@ -65,7 +65,7 @@ async fn get_http2(client: &Client, io: tokio::io::DuplexStream) -> String {
     String::from_utf8(answer.to_vec()).expect("ASCII")
 }
 
-#[tokio::test(start_paused = true)]
+#[tokio::test(start_paused = true, crate = "crate::checked")]
 async fn tls_1_1_is_refused_with_an_alert() {
     let (_authority, server) = setup();
     // The second as those clients do it, to whom RFC 5246 was not yet known.
@@ -102,7 +102,7 @@ fn old_hello(signatures: bool) -> Vec<u8> {
     record
 }
 
-#[tokio::test(start_paused = true)]
+#[tokio::test(start_paused = true, crate = "crate::checked")]
 async fn a_client_without_alpn_may_speak_either() {
     let (authority, server) = setup();
     let client = Client::new(&authority);
@@ -117,7 +117,7 @@ async fn a_client_without_alpn_may_speak_either() {
     assert_eq!(&read::<9, _>(&mut io).await[3..5], [4, 0], "the server's SETTINGS");
 }
 
-#[tokio::test(start_paused = true)]
+#[tokio::test(start_paused = true, crate = "crate::checked")]
 async fn a_client_that_just_goes_away_is_no_failure_but_half_a_body_is_no_body() {
     let (authority, server) = setup();
     let client = Client::new(&authority);
@@ -148,7 +148,7 @@ async fn read<const N: usize, T: tokio::io::AsyncRead + Unpin>(io: &mut T) -> [u
     bytes
 }
 
-#[tokio::test(start_paused = true)]
+#[tokio::test(start_paused = true, crate = "crate::checked")]
 async fn what_was_agreed_on_is_binding() {
     let (authority, server) = setup();
     for (agreed, spoken) in
@@ -164,7 +164,7 @@ async fn what_was_agreed_on_is_binding() {
     server.assert_empty();
 }
 
-#[tokio::test(start_paused = true)]
+#[tokio::test(start_paused = true, crate = "crate::checked")]
 async fn a_client_of_another_protocol_is_refused() {
     let (authority, server) = setup();
     let (io, served) = server.connect();
@@ -175,7 +175,7 @@ async fn a_client_of_another_protocol_is_refused() {
     server.assert_empty();
 }
 
-#[tokio::test(start_paused = true)]
+#[tokio::test(start_paused = true, crate = "crate::checked")]
 async fn a_client_that_does_not_like_the_certificate_is_no_noise() {
     let (authority, server) = setup();
     let stranger = Authority::new();
@@ -189,7 +189,7 @@ async fn a_client_that_does_not_like_the_certificate_is_no_noise() {
     server.assert_empty();
 }
 
-#[tokio::test(start_paused = true)]
+#[tokio::test(start_paused = true, crate = "crate::checked")]
 async fn sessions_are_resumed_also_over_a_reload() {
     async fn resumed(server: &Server, client: &Client) -> bool {
         let (io, _served) = server.connect();

@@ -76,7 +76,7 @@ fn serve() -> Serve<impl HttpService> {
         settings: Arc::default(),
         registry: Registry::new(),
         log: ServerLog::default(),
-        per_ip: PerIpLimit::new(None),
+        per_address: PerAddress::unlimited(),
         reset: ResetSwitch::new(),
         #[cfg(feature = "tls")]
         tls: Tls::default(),

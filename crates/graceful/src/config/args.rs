@@ -119,6 +119,14 @@ pub struct Args {
     #[arg(long, env = "GRACEFUL_MAX_CONNECTIONS_PER_IP", value_name = "N", allow_hyphen_values = true)]
     pub max_connections_per_ip: Option<OrOff<usize>>,
 
+    /// New connections a second of one address (IPv6: one /64); more are closed [default: off]
+    #[arg(long, env = "GRACEFUL_MAX_CONNECTION_RATE_PER_IP", value_name = "N", allow_hyphen_values = true)]
+    pub max_connection_rate_per_ip: Option<OrOff<u32>>,
+
+    /// How many of them at once [default: as many as a second's]
+    #[arg(long, env = "GRACEFUL_MAX_CONNECTION_BURST_PER_IP", value_name = "N", allow_hyphen_values = true)]
+    pub max_connection_burst_per_ip: Option<OrOff<u32>>,
+
     /// Upgraded sockets (WebSockets, tunnels) at once; one more gets 503 [default: off]
     #[arg(long, env = "GRACEFUL_MAX_UPGRADED", value_name = "N", allow_hyphen_values = true)]
     pub max_upgraded: Option<OrOff<usize>>,
@@ -208,6 +216,8 @@ impl Args {
             max_body_bytes,
             max_connections,
             max_connections_per_ip,
+            max_connection_rate_per_ip,
+            max_connection_burst_per_ip,
             max_upgraded,
             max_connection_age,
             max_connection_requests,
@@ -240,6 +250,8 @@ impl Args {
         set(&mut config.max_body_bytes, max_body_bytes.map(|or_off| or_off.0));
         set(&mut config.max_connections, max_connections.map(|or_off| or_off.0));
         set(&mut config.max_connections_per_ip, max_connections_per_ip.map(|or_off| or_off.0));
+        set(&mut config.max_connection_rate_per_ip, max_connection_rate_per_ip.map(|or_off| or_off.0));
+        set(&mut config.max_connection_burst_per_ip, max_connection_burst_per_ip.map(|or_off| or_off.0));
         set(&mut config.max_upgraded, max_upgraded.map(|or_off| or_off.0));
         set(&mut config.max_connection_age, max_connection_age.map(|or_off| or_off.0));
         set(&mut config.max_connection_requests, max_connection_requests.map(|or_off| or_off.0));
