@@ -24,7 +24,8 @@ use crate::{
     registry::Entry,
     service::{HttpService, Tracked},
     settings::{deadline, earlier},
-    shared::{Shared, Signal},
+    shared::Shared,
+    told::Signal,
 };
 
 /// How long an idle connection is still served after the signal to drain. tokio's view of a socket lags behind the
@@ -106,7 +107,7 @@ where
             *this.waker = Some(cx.waker().clone());
         }
         loop {
-            // Looked at after the waker is stored: see `Shared::raise`.
+            // Looked at after the waker is stored: see `Told::raise`.
             match this.shared.signal() {
                 Signal::Force => return Poll::Ready(end(this.protocol, this.shared, CloseReason::Forced)),
                 Signal::Drain if this.closing.is_none() => {

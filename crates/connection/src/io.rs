@@ -15,7 +15,8 @@ use crate::{
     frames::FrameScan,
     head::LineScan,
     registry::{Entry, Place},
-    shared::{Shared, Side, Signal},
+    shared::Shared,
+    told::{Side, Signal},
 };
 
 #[derive(Debug)]

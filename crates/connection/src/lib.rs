@@ -72,12 +72,15 @@ mod refusal;
 mod registry;
 mod request_body;
 mod response_body;
+mod roll;
 mod service;
 mod settings;
 mod shared;
 mod state;
+mod sync;
 #[cfg(feature = "tls")]
 pub mod tls;
+mod told;
 mod upgrades;
 mod wait;
 

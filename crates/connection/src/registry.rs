@@ -1,10 +1,9 @@
 use std::{
     any::Any,
-    collections::HashMap,
     fmt,
     net::SocketAddr,
     sync::{
-        Arc, Mutex, MutexGuard, PoisonError, Weak,
+        Arc,
         atomic::{AtomicU64, Ordering::Relaxed},
     },
     time::Duration,
@@ -12,12 +11,14 @@ use std::{
 
 use graceful_answer::Answer;
 use http::{Method, Uri};
-use tokio::{sync::Notify, time::Instant};
+use tokio::time::Instant;
 
 use crate::{
     CloseReason, ConnectionInfo, ConnectionState, Observer, Refused,
     refusal::Wording,
-    shared::{Live, Shared, Signal},
+    roll::Roll,
+    shared::{Live, Shared},
+    told::Signal,
     upgrades::Upgrades,
 };
 
@@ -25,16 +26,13 @@ use crate::{
 ///
 /// It is touched when a connection opens and closes, never by a request: gauges are worked out by walking it when
 /// somebody asks. Clones are the same registry.
-#[derive(Clone, Default)]
+#[derive(Clone)]
 pub struct Registry {
     inner: Arc<Inner>,
 }
 
-#[derive(Default)]
 struct Inner {
-    table: Mutex<Table>,
-    /// Told when the last connection is gone.
-    empty: Notify,
+    roll: Roll<Shared>,
     observer: Option<Arc<dyn Observer>>,
     context: Option<Arc<dyn Any + Send + Sync>>,
     upgrades: Upgrades,
@@ -42,13 +40,6 @@ struct Inner {
     opened: AtomicU64,
     /// By [`CloseReason`].
     closed: [AtomicU64; CloseReason::ALL.len()],
-}
-
-#[derive(Default)]
-struct Table {
-    connections: HashMap<u64, Weak<Shared>>,
-    /// What connections that are opened from now on are told at once.
-    signal: Option<Signal>,
 }
 
 /// How many connections there are in each state, and how many requests are in flight.
@@ -110,7 +101,7 @@ impl Registry {
     /// An empty registry.
     #[must_use]
     pub fn new() -> Self {
-        Self::default()
+        Self::builder().build()
     }
 
     /// An empty registry with an observer, or with something that handlers can look up.
@@ -126,19 +117,14 @@ impl Registry {
         let id = self.inner.opened.fetch_add(1, Relaxed) + 1;
         // Made before the lock is taken: it tells the observer, which is foreign code.
         let shared = Arc::new(Shared::new(id, peer, self.inner.observer.clone(), self.inner.context.clone()));
-        let mut table = self.inner.lock();
-        if let Some(signal) = table.signal {
-            shared.raise(signal);
-        }
-        table.connections.insert(id, Arc::downgrade(&shared));
-        drop(table);
+        self.inner.roll.enter(id, Arc::clone(&shared));
         Place { entry: Arc::new(Entry { shared, registry: Arc::clone(&self.inner) }) }
     }
 
     /// How many connections there are: open sockets, and those whose last request is not over yet.
     #[must_use]
     pub fn len(&self) -> usize {
-        self.inner.lock().connections.len()
+        self.inner.roll.len()
     }
 
     /// Whether there is none.
@@ -151,7 +137,7 @@ impl Registry {
     #[must_use]
     pub fn gauges(&self) -> Gauges {
         let mut gauges = Gauges::default();
-        for shared in self.inner.snapshot() {
+        for shared in self.inner.roll.members() {
             match shared.state() {
                 ConnectionState::New => gauges.new += 1,
                 ConnectionState::Active => gauges.active += 1,
@@ -180,9 +166,8 @@ impl Registry {
     #[must_use]
     pub fn list(&self) -> Vec<Open> {
         let now = Instant::now();
-        let mut open: Vec<_> = self
-            .inner
-            .snapshot()
+        let members = self.inner.roll.members();
+        members
             .iter()
             .map(|shared| Open {
                 id: shared.id,
@@ -199,9 +184,7 @@ impl Registry {
                     })
                     .collect(),
             })
-            .collect();
-        open.sort_unstable_by_key(|open| open.id);
-        open
+            .collect()
     }
 
     /// Lets every connection, also those opened later, end with its next answer: HTTP/1 answers carry
@@ -209,7 +192,7 @@ impl Registry {
     ///
     /// For the time in which a load balancer finds out that it should look elsewhere.
     pub fn retire(&self) {
-        self.inner.signal(Signal::Retire);
+        self.inner.roll.tell(Signal::Retire);
     }
 
     /// Asks every connection, also those opened later, to end when what is in flight is answered.
@@ -217,27 +200,24 @@ impl Registry {
     /// HTTP/1 answers carry `Connection: close` from now on, HTTP/2 connections send GOAWAY, idle ones close after a
     /// last look at the socket: a request that the kernel already holds is still served.
     pub fn drain(&self) {
-        self.inner.signal(Signal::Drain);
+        self.inner.roll.tell(Signal::Drain);
     }
 
     /// Ends every connection, also those opened later, at once: what is in flight is dropped, and reads and writes of an
     /// upgraded socket fail.
     pub fn force(&self) {
-        self.inner.signal(Signal::Force);
+        self.inner.roll.tell(Signal::Force);
     }
 
     /// Waits until no socket is open and no request is left. It can be dropped and called again at any time.
     pub async fn closed(&self) {
-        loop {
-            let notified = self.inner.empty.notified();
-            tokio::pin!(notified);
-            // Registered before the look, so that the last close between the two is not missed.
-            notified.as_mut().enable();
-            if self.is_empty() {
-                return;
-            }
-            notified.await;
-        }
+        self.inner.roll.emptied().await;
+    }
+}
+
+impl Default for Registry {
+    fn default() -> Self {
+        Self::new()
     }
 }
 
@@ -245,28 +225,6 @@ impl fmt::Debug for Registry {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { inner: _ } = self;
         f.debug_struct("Registry").field("open", &self.len()).finish_non_exhaustive()
-    }
-}
-
-impl Inner {
-    fn lock(&self) -> MutexGuard<'_, Table> {
-        // Nothing that can panic runs under the lock but an allocation failure.
-        self.table.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn snapshot(&self) -> Vec<Arc<Shared>> {
-        self.lock().connections.values().filter_map(Weak::upgrade).collect()
-    }
-
-    fn signal(&self, signal: Signal) {
-        let connections: Vec<_> = {
-            let mut table = self.lock();
-            table.signal = table.signal.max(Some(signal));
-            table.connections.values().filter_map(Weak::upgrade).collect()
-        };
-        for shared in connections {
-            shared.raise(signal);
-        }
     }
 }
 
@@ -305,7 +263,16 @@ impl RegistryBuilder {
     #[must_use]
     pub fn build(self) -> Registry {
         let Self { observer, context, wording } = self;
-        Registry { inner: Arc::new(Inner { observer, context, wording, ..Inner::default() }) }
+        let inner = Inner {
+            roll: Roll::new(),
+            observer,
+            context,
+            wording,
+            upgrades: Upgrades::default(),
+            opened: AtomicU64::new(0),
+            closed: Default::default(),
+        };
+        Registry { inner: Arc::new(inner) }
     }
 }
 
@@ -395,14 +362,7 @@ impl Entry {
 
 impl Drop for Entry {
     fn drop(&mut self) {
-        let last = {
-            let mut table = self.registry.lock();
-            table.connections.remove(&self.shared.id);
-            table.connections.is_empty()
-        };
-        if last {
-            self.registry.empty.notify_waiters();
-        }
+        self.registry.roll.leave(self.shared.id);
     }
 }
 

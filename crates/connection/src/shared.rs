@@ -15,10 +15,7 @@ use std::{
     net::SocketAddr,
     sync::{
         Arc, Mutex, MutexGuard, OnceLock, PoisonError,
-        atomic::{
-            AtomicU8,
-            Ordering::{AcqRel, Acquire, Relaxed},
-        },
+        atomic::{AtomicU8, Ordering::Relaxed},
     },
     task::Waker,
 };
@@ -31,17 +28,12 @@ pub(crate) use self::{
     requests::{Live, Override, Requests},
     socket::Socket,
 };
-use crate::{CloseReason, ConnectionInfo, ConnectionState, Observer, upgrades::UpgradePlace};
-
-/// What the registry asks of a connection. Only ever raised.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) enum Signal {
-    None,
-    /// The next answer is the last; nothing is closed for it.
-    Retire,
-    Drain,
-    Force,
-}
+use crate::{
+    CloseReason, ConnectionInfo, ConnectionState, Observer,
+    roll::Hears,
+    told::{Side, Signal, Told},
+    upgrades::UpgradePlace,
+};
 
 pub(crate) struct Shared {
     pub(crate) id: u64,
@@ -64,14 +56,10 @@ pub(crate) struct Shared {
     close_wanted: Flag,
     /// The next future that hyper hands to the executor is a stream, not the pump of a tunnel.
     stream_announced: Flag,
-    signal: AtomicU8,
-    /// The connection's own task. Kept, not taken, by a wake: a second signal must get through as well.
-    task: Mutex<Option<Waker>>,
+    told: Told,
     /// What the handshake agreed on, once it is done.
     #[cfg(feature = "tls")]
     tls: OnceLock<Box<crate::tls::TlsInfo>>,
-    /// Reader and writer of an upgraded socket, which no longer runs in the connection's task.
-    upgraded: [Mutex<Option<Waker>>; 2],
 }
 
 impl Shared {
@@ -96,11 +84,9 @@ impl Shared {
             http2: Flag::default(),
             close_wanted: Flag::default(),
             stream_announced: Flag::default(),
-            signal: AtomicU8::new(0),
-            task: Mutex::new(None),
+            told: Told::new(),
             #[cfg(feature = "tls")]
             tls: OnceLock::new(),
-            upgraded: [Mutex::new(None), Mutex::new(None)],
         };
         shared.observe(ConnectionState::New);
         shared
@@ -275,38 +261,28 @@ impl Shared {
         }
     }
 
-    // Signals and wakers.
+    // Signals and wakers: see `Told`.
 
     pub(crate) fn signal(&self) -> Signal {
-        match self.signal.load(Acquire) {
-            0 => Signal::None,
-            1 => Signal::Retire,
-            2 => Signal::Drain,
-            _ => Signal::Force,
-        }
-    }
-
-    /// Raises the signal, then wakes whoever runs the socket. Pairs with [`listen`](Self::listen) and
-    /// [`listen_upgraded`](Self::listen_upgraded): they store a waker first and look at the signal after, so one of the
-    /// two sides always sees the other.
-    pub(crate) fn raise(&self, signal: Signal) {
-        self.signal.fetch_max(signal as u8, AcqRel);
-        self.wake();
-        for waker in &self.upgraded {
-            wake(waker);
-        }
+        self.told.signal()
     }
 
     pub(crate) fn wake(&self) {
-        wake(&self.task);
+        self.told.wake();
     }
 
     pub(crate) fn listen(&self, waker: &Waker) {
-        store(&self.task, waker);
+        self.told.listen(waker);
     }
 
     pub(crate) fn listen_upgraded(&self, side: Side, waker: &Waker) {
-        store(&self.upgraded[side as usize], waker);
+        self.told.listen_upgraded(side, waker);
+    }
+}
+
+impl Hears for Shared {
+    fn hear(&self, signal: Signal) {
+        self.told.raise(signal);
     }
 }
 
@@ -318,27 +294,5 @@ impl fmt::Debug for Shared {
             .field("state", &self.state())
             .field("signal", &self.signal())
             .finish_non_exhaustive()
-    }
-}
-
-/// A side of an upgraded socket; reader and writer may be two tasks.
-#[derive(Clone, Copy, Debug)]
-pub(crate) enum Side {
-    Read,
-    Write,
-}
-
-fn wake(slot: &Mutex<Option<Waker>>) {
-    // Cloned, so that no foreign code runs under the lock.
-    let waker = slot.lock().unwrap_or_else(PoisonError::into_inner).clone();
-    if let Some(waker) = waker {
-        waker.wake();
-    }
-}
-
-fn store(slot: &Mutex<Option<Waker>>, waker: &Waker) {
-    let mut slot = slot.lock().unwrap_or_else(PoisonError::into_inner);
-    if !slot.as_ref().is_some_and(|stored| stored.will_wake(waker)) {
-        *slot = Some(waker.clone());
     }
 }

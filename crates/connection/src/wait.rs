@@ -17,7 +17,8 @@ use crate::{
     CloseReason, Place,
     connection::{NEWCOMER, SETTLE},
     settings::deadline,
-    shared::{Shared, Signal},
+    shared::Shared,
+    told::Signal,
 };
 
 impl Place {
@@ -91,7 +92,7 @@ impl<'a> Watch<'a> {
         let mut future = pin!(future);
         poll_fn(|cx| {
             let mut this = self.as_mut().project();
-            // Stored first, looked at after: see `Shared::raise`.
+            // Stored first, looked at after: see `Told::raise`.
             this.shared.listen(cx.waker());
             let signal = this.shared.signal();
             if signal == Signal::Force {

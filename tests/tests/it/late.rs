@@ -265,7 +265,7 @@ impl House {
                     house.blocked.wait();
                     String::new()
                 }
-                "big" => "x".repeat(64 << 20),
+                "big" => "x".repeat(16 << 20),
                 _ => "ok".to_owned(),
             }
         }

@@ -15,13 +15,7 @@ use super::{
     rustls::server::Acceptor as Hello,
     stream::Replayed,
 };
-use crate::{
-    CloseReason, Place,
-    connection::SETTLE,
-    settings::deadline,
-    shared::{Shared, Signal},
-    wait::Watch,
-};
+use crate::{CloseReason, Place, connection::SETTLE, settings::deadline, shared::Shared, told::Signal, wait::Watch};
 
 /// How long a client in the middle of its handshake may go on when the server is told to drain. Two round trips.
 const HALFWAY: Duration = Duration::from_secs(1);
