@@ -74,12 +74,14 @@
 mod budget;
 mod cause;
 mod hooks;
+mod order;
 mod phases;
 mod readiness;
 mod report;
 mod shutdown;
 #[cfg(unix)]
 mod signals;
+mod sync;
 
 #[cfg(test)]
 mod tests;

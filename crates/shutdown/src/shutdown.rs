@@ -1,14 +1,11 @@
 use std::{
     fmt,
-    sync::{
-        Arc, OnceLock,
-        atomic::{AtomicBool, Ordering},
-    },
+    sync::{Arc, atomic::AtomicBool},
 };
 
-use tokio::{sync::watch, time::Instant};
+use tokio::time::Instant;
 
-use crate::{Budget, Cause, HookContext, Phase, Readiness, Report, TARGET, hooks::Hooks, phases};
+use crate::{Budget, Cause, HookContext, Phase, Readiness, Report, TARGET, hooks::Hooks, order::Order, phases};
 
 /// The order to end: given once, seen everywhere. Clones are the same order.
 ///
@@ -38,12 +35,7 @@ pub struct Shutdown {
 }
 
 struct Shared {
-    /// Set once: that is the order.
-    cause: OnceLock<Cause>,
-    forced: AtomicBool,
-    /// Says that one of the two above has changed. It carries no value, and is no `Notify`, because its list of waiters
-    /// is in several pieces with a lock each: a thousand streams wait for the same order.
-    changed: watch::Sender<()>,
+    order: Order<Cause>,
     ready: AtomicBool,
     hooks: Hooks,
 }
@@ -52,15 +44,7 @@ impl Shutdown {
     /// No order yet.
     #[must_use]
     pub fn new() -> Self {
-        Self {
-            shared: Arc::new(Shared {
-                cause: OnceLock::new(),
-                forced: AtomicBool::new(false),
-                changed: watch::Sender::new(()),
-                ready: AtomicBool::new(true),
-                hooks: Hooks::default(),
-            }),
-        }
+        Self { shared: Arc::new(Shared { order: Order::new(), ready: AtomicBool::new(true), hooks: Hooks::default() }) }
     }
 
     /// Gives the order. From any thread, inside of a runtime or not, before or after anything has started; only the first
@@ -74,63 +58,48 @@ impl Shutdown {
     /// Logs `shutdown signal` with the field `signal`, or `shutdown triggered` with the field `cause`.
     pub fn trigger_with(&self, cause: impl Into<Cause>) {
         let cause = cause.into();
-        if self.shared.cause.set(cause.clone()).is_err() {
-            return;
-        }
         // Before the log, which may block on a full pipe.
-        self.shared.changed.send_replace(());
-        match cause {
-            Cause::Signal(signal) => tracing::info!(target: TARGET, %signal, "shutdown signal"),
-            cause @ Cause::Programmatic(_) => tracing::info!(target: TARGET, %cause, "shutdown triggered"),
+        if self.order().give(cause.clone()) {
+            log_given(&cause);
         }
     }
 
     /// Whether the order was given.
     #[must_use]
     pub fn is_triggered(&self) -> bool {
-        self.cause().is_some()
+        self.order().is_given()
     }
 
     /// Why it was given; `None` if it was not.
     #[must_use]
     pub fn cause(&self) -> Option<&Cause> {
-        self.shared.cause.get()
+        self.order().cause()
     }
 
     /// Waits for the order; ends at once if it was given. Cancel-safe.
     pub async fn triggered(&self) {
-        self.wait(Self::is_triggered).await;
+        self.order().given().await;
     }
 
     /// Gives the order with force: nobody waits for anybody any longer. Gives the order itself too, if it was not given.
     ///
     /// Logs `shutdown forced`, the first time.
     pub fn force(&self) {
-        if self.force_silently() {
+        self.trigger_with("forced by the program");
+        if self.order().force() {
             tracing::warn!(target: TARGET, "shutdown forced");
         }
-    }
-
-    /// Whether it was the first time.
-    pub(crate) fn force_silently(&self) -> bool {
-        self.trigger_with("forced by the program");
-        // Release: who sees the force sees the order. Pairs with the load in `is_forced`.
-        let first = !self.shared.forced.swap(true, Ordering::Release);
-        if first {
-            self.shared.changed.send_replace(());
-        }
-        first
     }
 
     /// Whether the order was given with force.
     #[must_use]
     pub fn is_forced(&self) -> bool {
-        self.shared.forced.load(Ordering::Acquire)
+        self.order().is_forced()
     }
 
     /// Waits for force; ends at once if it was used. Cancel-safe.
     pub async fn forced(&self) {
-        self.wait(Self::is_forced).await;
+        self.order().forced().await;
     }
 
     /// Whether new requests should be sent here: for the answer to a readiness probe.
@@ -176,19 +145,19 @@ impl Shutdown {
         phases::run(self, &self.shared.hooks, budget).await
     }
 
-    async fn wait(&self, until: impl Fn(&Self) -> bool) {
-        if until(self) {
-            return;
-        }
-        let mut changed = self.shared.changed.subscribe();
-        // Subscribed before looking again: what changes in between is seen as a change.
-        while !until(self) {
-            changed.changed().await.expect("the sender is in `self`");
-        }
+    pub(crate) fn order(&self) -> &Order<Cause> {
+        &self.shared.order
     }
 
     pub(crate) fn ready_flag(&self) -> &AtomicBool {
         &self.shared.ready
+    }
+}
+
+pub(crate) fn log_given(cause: &Cause) {
+    match cause {
+        Cause::Signal(signal) => tracing::info!(target: TARGET, %signal, "shutdown signal"),
+        cause @ Cause::Programmatic(_) => tracing::info!(target: TARGET, %cause, "shutdown triggered"),
     }
 }
 
@@ -200,10 +169,10 @@ impl Default for Shutdown {
 
 impl fmt::Debug for Shutdown {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Shared { cause, forced, changed: _, ready, hooks } = &*self.shared;
+        let Shared { order, ready, hooks } = &*self.shared;
         f.debug_struct("Shutdown")
-            .field("cause", &cause.get())
-            .field("forced", forced)
+            .field("cause", &order.cause())
+            .field("forced", &order.is_forced())
             .field("ready", ready)
             .field("hooks", hooks)
             .finish()

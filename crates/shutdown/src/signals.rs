@@ -12,7 +12,11 @@ use tokio::{
     signal::unix::{Signal, SignalKind, signal},
 };
 
-use crate::{Shutdown, Sig, TARGET};
+use crate::{
+    Cause, Shutdown, Sig, TARGET,
+    order::{Effect, Signalled},
+    shutdown::log_given,
+};
 
 /// The signals that a server lives and ends by.
 ///
@@ -32,9 +36,7 @@ pub struct Signals {
     interrupt: Signal,
     terminate: Signal,
     hangup: Signal,
-    /// Whether one of the first two has come. Not read off the `Shutdown`: the first signal after the program's own
-    /// decision (an operator's drain, then the service manager's `SIGTERM`) must not force.
-    ordered: bool,
+    signalled: Signalled,
     reload: Vec<Box<dyn FnMut() + Send>>,
 }
 
@@ -59,7 +61,7 @@ impl Signals {
             interrupt: signal(SignalKind::interrupt())?,
             terminate: signal(SignalKind::terminate())?,
             hangup: signal(SignalKind::hangup())?,
-            ordered: false,
+            signalled: Signalled::default(),
             reload: Vec::new(),
         })
     }
@@ -84,7 +86,7 @@ impl Signals {
     }
 
     fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Received> {
-        let Self { interrupt, terminate, hangup, ordered: _, reload: _ } = self;
+        let Self { interrupt, terminate, hangup, signalled: _, reload: _ } = self;
         // In this order: what ends the process does not wait for what keeps it.
         for (signal, received) in [
             (terminate, Received::Order(Sig::Term)),
@@ -100,14 +102,14 @@ impl Signals {
     }
 
     fn order(&mut self, signal: Sig, shutdown: &Shutdown) {
-        if std::mem::replace(&mut self.ordered, true) {
-            if shutdown.force_silently() {
-                tracing::warn!(target: TARGET, %signal, "second shutdown signal, forcing");
+        let cause = Cause::Signal(signal);
+        match self.signalled.signal(shutdown.order(), cause.clone()) {
+            Effect::Given => log_given(&cause),
+            Effect::GivenBefore => {
+                tracing::info!(target: TARGET, %signal, "shutdown signal, already shutting down; the next one forces");
             }
-        } else if shutdown.is_triggered() {
-            tracing::info!(target: TARGET, %signal, "shutdown signal, already shutting down; the next one forces");
-        } else {
-            shutdown.trigger_with(signal);
+            Effect::Forced => tracing::warn!(target: TARGET, %signal, "second shutdown signal, forcing"),
+            Effect::ForcedBefore => {}
         }
     }
 
@@ -123,7 +125,7 @@ impl Signals {
 
 impl fmt::Debug for Signals {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { interrupt: _, terminate: _, hangup: _, ordered, reload } = self;
-        f.debug_struct("Signals").field("ordered", ordered).field("reload", &reload.len()).finish()
+        let Self { interrupt: _, terminate: _, hangup: _, signalled, reload } = self;
+        f.debug_struct("Signals").field("signalled", signalled).field("reload", &reload.len()).finish()
     }
 }

@@ -182,6 +182,88 @@ async fn the_last_phase_has_its_slice_and_all_end_at_the_deadline() {
     }
 }
 
+/// However the connections and the workers behave, and whatever of it there is.
+#[tokio::test(start_paused = true)]
+async fn nobody_takes_the_reserved_slice_of_those_after_them() {
+    /// How one behaves with the time that it may take.
+    #[derive(Clone, Copy, Debug, Eq, PartialEq)]
+    enum Does {
+        Nothing,
+        Ends,
+        Takes,
+        Hangs,
+    }
+    const ALL: [Does; 4] = [Does::Nothing, Does::Ends, Does::Takes, Does::Hangs];
+
+    for total in [0, 3, 6, 30, 60] {
+        for (connections, workers, resources) in
+            ALL.iter().flat_map(|a| ALL.iter().flat_map(move |b| ALL.iter().map(move |c| (*a, *b, *c))))
+        {
+            let case = format!("{total} s: {connections:?}, {workers:?}, {resources:?}");
+            let (shutdown, budget, start) = (Shutdown::new(), budget(total), Instant::now());
+            let journal = Journal::default();
+            for (phase, does) in [(Phase::Workers, workers), (Phase::Resources, resources)] {
+                if does == Does::Nothing {
+                    continue;
+                }
+                let (journal, case) = (journal.clone(), case.clone());
+                shutdown.on_shutdown(phase, "hook", move |context| async move {
+                    assert!(context.remaining() >= budget.slice(), "{phase}: {case}");
+                    journal.note(phase.to_string());
+                    match does {
+                        Does::Takes => sleep_until(context.deadline()).await,
+                        Does::Hangs => pending().await,
+                        Does::Nothing | Does::Ends => {}
+                    }
+                });
+            }
+            // Connections that hang are cut where those that take all their time end.
+            if let Does::Takes | Does::Hangs = connections {
+                sleep_until(shutdown.phases_start_by(budget)).await;
+            }
+            let report = shutdown.run_phases(budget).await;
+            assert!(start.elapsed() <= total * SECOND, "one deadline bounds all: {case}");
+            let hung = [workers, resources].iter().filter(|does| **does == Does::Hangs).count();
+            assert_eq!(report.late().count(), hung, "nobody pays for another: {case}: {report}");
+            let ran = [workers, resources].iter().filter(|does| **does != Does::Nothing).count();
+            assert_eq!(journal.notes().len(), ran, "each ran, once: {case}");
+        }
+    }
+}
+
+/// Several who run the phases and several who add to them, all at the same time.
+#[test]
+fn each_hook_runs_at_most_once_whoever_runs_them() {
+    for _ in 0..200 {
+        let (shutdown, journal) = (Shutdown::new(), Journal::default());
+        let (names, kept) = (["a", "b", "c", "d"], Journal::default());
+        for name in names {
+            takes(&shutdown, &journal, Phase::Workers, name, Duration::ZERO);
+        }
+        let runtime = || tokio::runtime::Builder::new_current_thread().enable_time().build().expect("a runtime");
+        std::thread::scope(|scope| {
+            for _ in 0..3 {
+                scope.spawn(|| runtime().block_on(shutdown.run_phases(budget(30))));
+            }
+            scope.spawn(|| {
+                let (noted, dropped) = (journal.clone(), Dropped("late", kept.clone()));
+                shutdown.on_shutdown(Phase::Resources, "late", move |_| async move {
+                    noted.note("late");
+                    drop(dropped);
+                });
+            });
+        });
+        // Whoever had the turn has not finished for the others; and who came too late is gone.
+        runtime().block_on(shutdown.run_phases(budget(30)));
+        let notes = journal.notes();
+        for name in names {
+            assert_eq!(notes.iter().filter(|note| **note == format!("{name} ends")).count(), 1, "{name}: {notes:?}");
+        }
+        assert!(notes.iter().filter(|note| *note == "late").count() <= 1, "{notes:?}");
+        assert_eq!(kept.notes(), ["late dropped"], "run or not, it is not kept");
+    }
+}
+
 #[tokio::test(start_paused = true)]
 async fn what_connections_may_take() {
     let start = Instant::now();
