@@ -16,7 +16,7 @@ use tokio::time::Instant;
 use crate::{
     CloseReason, Place,
     connection::{NEWCOMER, SETTLE},
-    settings::deadline,
+    settings::{deadline, earlier},
     shared::Shared,
     told::Signal,
 };
@@ -107,10 +107,7 @@ impl<'a> Watch<'a> {
                     .then(|| *this.draining.get_or_insert(now))
                     .and_then(|since| since.checked_add(grace))
                     .map(|leave| leave.max(this.shared.opened + NEWCOMER));
-                let due = match (*this.deadline, leave) {
-                    (Some(deadline), Some(leave)) => Some(deadline.min(leave)),
-                    (one, other) => one.or(other),
-                };
+                let due = earlier(*this.deadline, leave);
                 if due.is_some_and(|due| due <= now) {
                     return Poll::Ready(Err(match leave {
                         Some(leave) if leave <= now => Interrupted::Shutdown,
