@@ -96,6 +96,7 @@ impl<T> CountedIo<T> {
             frames.feed(bytes);
             shared.socket.set_header_block(frames.blocks, frames.open);
         } else if !shared.socket.is_body_open() {
+            shared.socket.set_next_head();
             self.line.feed(shared.requests.started(), bytes);
         }
     }
@@ -152,6 +153,7 @@ impl<T: AsyncRead + Unpin> CountedIo<T> {
         let Poll::Ready(read) = self.poll_ahead(cx)? else { return Ok(()) };
         if read > 0 {
             // The next request is on its way: that is a client that is there, and it waits its turn.
+            self.shared().socket.set_next_head();
             let started = self.shared().requests.started();
             self.line.feed(started, &self.prefix);
         } else {

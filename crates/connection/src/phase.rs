@@ -30,6 +30,8 @@ pub(crate) struct Facts {
     pub(crate) in_flight: u32,
     /// Bytes came in since the last look.
     pub(crate) read_seen: bool,
+    /// HTTP/1: a part of the next head is in, though the response before it may not have been out by then.
+    pub(crate) next_head: bool,
     /// A part of a request's body was handed over since the last look.
     pub(crate) body_seen: bool,
     pub(crate) write_blocked: bool,
@@ -54,6 +56,7 @@ impl Facts {
             started,
             in_flight: requests.in_flight(),
             read_seen: socket.take_read_seen(),
+            next_head: socket.has_next_head(),
             body_seen: socket.take_body_seen(),
             write_blocked: socket.is_write_blocked(),
             written: socket.written(),
@@ -139,6 +142,7 @@ impl Clock {
         if started == self.started
             || requests.in_flight() > 0
             || shared.is_http2()
+            || socket.has_next_head()
             || socket.is_write_blocked()
             || socket.is_lingering()
             || shared.is_close_wanted()
@@ -183,11 +187,11 @@ impl Clock {
                 } else if facts.in_flight == 0 && (begun || phase == Phase::Active) {
                     // The body was handed over, but its bytes are not out yet: still the response's time.
                     if !facts.write_blocked {
-                        self.enter(Phase::Idle, now);
+                        self.enter(if facts.next_head { Phase::Head } else { Phase::Idle }, now);
                     } else if begun {
                         self.enter(Phase::Active, now);
                     }
-                } else if phase == Phase::Idle && facts.read_seen && !facts.http2 {
+                } else if phase == Phase::Idle && facts.next_head {
                     self.enter(Phase::Head, now);
                 }
             }

@@ -63,7 +63,7 @@
 //! | | how | who connects while the old one ends |
 //! |---|---|---|
 //! | a socket | somebody holds it and hands it to both: systemd, or any parent that sets `LISTEN_FDS` | is served at once: there is one queue, and whoever is left empties it |
-//! | a port | [`Config::reuse_port`] for both | is served, by one of two queues. The old one closes the entrance of its own and empties it, so nobody is lost; but the kernel picks the old one for half of those who come in these 250 ms, and they try again after 1 s. Linux only; elsewhere some are reset |
+//! | a port | [`Config::reuse_port`] for both | is served, by one of two queues. The old one closes the entrance of its own and empties it, so nobody is lost; but the kernel picks the old one for half of those who come in these 250 ms, and they try again after 1 s. `sysctl net.ipv4.tcp_migrate_req=1` spares them that. Linux only; elsewhere some are reset |
 //!
 //! Prefer the socket. Give the old one a [`Config::drain_delay`] of some 100 ms or more, so that it can tell clients with
 //! kept connections to go in an answer. Without it, a request that crosses the close of its connection has to be sent

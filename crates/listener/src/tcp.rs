@@ -1,5 +1,5 @@
 use std::{
-    io,
+    fs, io,
     net::{Ipv4Addr, Ipv6Addr, SocketAddr},
     time::Duration,
 };
@@ -32,8 +32,8 @@ use crate::{
 #[derive(Debug)]
 pub struct TcpListener {
     inner: net::TcpListener,
-    /// Nobody else listens on this socket.
-    bound: bool,
+    /// Whether its queue is lost with it: nobody else listens on this socket, and the kernel hands it to no other.
+    alone: bool,
     nodelay: bool,
     keep_alive: Option<Duration>,
 }
@@ -98,7 +98,7 @@ impl Listener for TcpListener {
     #[cfg(any(target_os = "android", target_os = "linux"))]
     fn close_queue(&mut self) -> bool {
         // It also goes to the connections that are accepted from now on, where a SYN that is not heard does no harm.
-        self.bound && SockRef::from(&self.inner).attach_filter(&NO_SYN).is_ok()
+        self.alone && SockRef::from(&self.inner).attach_filter(&NO_SYN).is_ok()
     }
 
     fn local_addr(&self) -> io::Result<ListenAddr> {
@@ -166,7 +166,8 @@ impl TcpOptions {
     /// ask for it. Default: no, so that a second instance by mistake is an error.
     ///
     /// Each socket has a queue of its own, and what is in it when the socket is closed is reset: see
-    /// [`close_queue`](Listener::close_queue).
+    /// [`close_queue`](Listener::close_queue). Where Linux is told to (`sysctl net.ipv4.tcp_migrate_req=1`, since 5.14), it
+    /// hands that to another socket on the port instead, and `close_queue` leaves it to the kernel.
     #[cfg(all(unix, not(any(target_os = "solaris", target_os = "illumos", target_os = "cygwin"))))]
     #[must_use]
     pub const fn reuse_port(self, yes: bool) -> Self {
@@ -215,7 +216,7 @@ impl TcpOptions {
         };
         self.listen_first(&candidates)
             .and_then(|listener| self.adopt(listener))
-            .map(|listener| TcpListener { bound: true, ..listener })
+            .map(|listener| TcpListener { alone: !(self.reuse_port && kernel_migrates()), ..listener })
             .map_err(|error| BindError::of(error, address, port))
     }
 
@@ -232,7 +233,7 @@ impl TcpOptions {
         listener.set_nonblocking(true)?;
         let inner = net::TcpListener::from_std(listener)?;
         let Self { backlog: _, reuse_port: _, only_v6: _, nodelay, keep_alive } = *self;
-        Ok(TcpListener { inner, bound: false, nodelay, keep_alive })
+        Ok(TcpListener { inner, alone: false, nodelay, keep_alive })
     }
 
     /// Listens on the first of the addresses that this machine has.
@@ -272,6 +273,12 @@ impl Default for TcpOptions {
     fn default() -> Self {
         Self::new()
     }
+}
+
+/// Whether what is in the queue of a socket that is closed goes to another one on the port (Linux 5.14).
+fn kernel_migrates() -> bool {
+    cfg!(any(target_os = "android", target_os = "linux"))
+        && fs::read("/proc/sys/net/ipv4/tcp_migrate_req").is_ok_and(|text| text.trim_ascii() == b"1")
 }
 
 async fn look_up(host: &str, port: u16, address: &str) -> Result<Vec<SocketAddr>, BindError> {

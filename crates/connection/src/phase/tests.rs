@@ -9,6 +9,7 @@ const QUIET: Facts = Facts {
     started: 0,
     in_flight: 0,
     read_seen: false,
+    next_head: false,
     body_seen: false,
     write_blocked: false,
     written: 0,
@@ -76,7 +77,7 @@ fn a_request_that_began_and_ended_in_one_poll_is_idle() {
 fn the_idle_clock_ends_with_the_first_byte() {
     let done = Facts { started: 1, read_seen: true, ..QUIET };
     let quiet = Facts { started: 1, ..QUIET };
-    let byte = Facts { read_seen: true, ..quiet };
+    let byte = Facts { read_seen: true, next_head: true, ..quiet };
     assert_eq!(after(&[(1, done), (100, quiet)]), Some((121, Limit::Idle)));
     assert_eq!(after(&[(1, done), (100, byte)]), Some((105, Limit::Header)));
     assert_eq!(after(&[(1, done), (100, byte), (103, byte)]), Some((105, Limit::Header)), "a drip restarts nothing");

@@ -15,6 +15,8 @@ pub(crate) struct Socket {
     read_seen: Flag,
     /// Bytes came in since the last request began: a part of a head, or a body.
     unread_head: Flag,
+    /// HTTP/1: bytes came in since the last request began that are not of its body.
+    next_head: Flag,
     /// HTTP/1: a request's body has not come to its end.
     body_open: Flag,
     /// HTTP/1: a part of a request's body was handed over since the connection's task last looked.
@@ -44,6 +46,7 @@ impl Default for Socket {
             upgrading: AtomicBool::new(false),
             read_seen: Flag::default(),
             unread_head: Flag::default(),
+            next_head: Flag::default(),
             body_open: Flag::default(),
             body_seen: Flag::default(),
             unread_body: Flag::default(),
@@ -80,6 +83,7 @@ impl Socket {
     /// A request's head is in: what was said of it, or of the one before, is over.
     pub(super) fn begin_request(&self) {
         self.unread_head.put(false);
+        self.next_head.put(false);
         self.unread_body.put(false);
         self.unreadable_body.put(false);
         self.write_unlimited.put(false);
@@ -94,6 +98,16 @@ impl Socket {
 
     pub(crate) fn take_read_seen(&self) -> bool {
         self.read_seen.take()
+    }
+
+    pub(crate) fn set_next_head(&self) {
+        self.next_head.set();
+    }
+
+    /// HTTP/1: the next head has begun to come in, maybe before the last response was out.
+    pub(crate) fn has_next_head(&self) -> bool {
+        // The rest of a body that nobody wanted looks the same.
+        self.next_head.get() && !self.has_unread_body()
     }
 
     /// A head has begun to come in.

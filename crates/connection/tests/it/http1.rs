@@ -83,6 +83,41 @@ async fn a_head_after_a_pause_has_its_own_clock() {
     assert_at(took, 65 * SECOND);
 }
 
+/// Half of the next head is there before the response is out: it is read in the same breath, or while the handler works.
+#[tokio::test(start_paused = true, crate = "crate::checked")]
+async fn a_head_that_begins_before_the_last_response_is_out_has_its_own_clock() {
+    // As much as is read at first, so that what follows is read behind the response.
+    let mut request = "GET / HTTP/1.1\r\nhost: x\r\nfiller: ".to_owned();
+    request += &"x".repeat(512 - request.len() - 4);
+    request += "\r\n\r\n";
+    let mut client = connect();
+    client.send(&(request + "GET / HT")).await;
+    client.answer().await;
+    let (rest, took) = client.rest().await;
+    assert!(rest.starts_with("HTTP/1.1 408 "), "{rest}");
+    assert_at(took, 5 * SECOND);
+
+    let mut client = connect();
+    client.send("GET /slow HTTP/1.1\r\nhost: x\r\n\r\n").await;
+    tokio::time::sleep(SECOND).await;
+    client.send("GET / HT").await;
+    client.answer().await;
+    let (rest, took) = client.rest().await;
+    assert!(rest.starts_with("HTTP/1.1 408 "), "{rest}");
+    assert_at(took, 15 * SECOND);
+}
+
+#[tokio::test(start_paused = true, crate = "crate::checked")]
+async fn what_is_left_of_a_body_is_no_head() {
+    let mut client = connect();
+    client.send("POST / HTTP/1.1\r\nhost: x\r\ncontent-length: 1000\r\n\r\n").await;
+    client.send(&"x".repeat(1000)).await;
+    client.answer().await;
+    let (rest, took) = client.rest().await;
+    assert_eq!(rest, "");
+    assert!(took >= 120 * SECOND || took < 4 * SECOND, "idle, or closed behind the answer: {took:?}");
+}
+
 #[tokio::test(start_paused = true, crate = "crate::checked")]
 async fn a_body_that_stops_is_an_error_with_a_name_and_its_answer_goes_out() {
     let mut client = connect();
