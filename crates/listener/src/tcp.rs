@@ -33,6 +33,7 @@ use crate::{
 pub struct TcpListener {
     inner: net::TcpListener,
     /// Whether its queue is lost with it: nobody else listens on this socket, and the kernel hands it to no other.
+    #[cfg_attr(not(any(target_os = "android", target_os = "linux")), expect(dead_code, reason = "no way to help it"))]
     alone: bool,
     nodelay: bool,
     keep_alive: Option<Duration>,
