@@ -12,7 +12,8 @@ use tokio::{
 };
 
 use crate::{
-    Dump, Live, Registry, State, Waits, entry::Wake, live::escaped, local, shard::Found, stack::Resolver, trace::Answer,
+    Dump, Live, Registry, State, Waits, clock, entry::Wake, live::escaped, local, shard::Found, stack::Resolver,
+    trace::Answer,
 };
 
 /// What a dump may cost.
@@ -41,7 +42,7 @@ impl Registry {
     #[must_use]
     pub fn snapshot(&self) -> Dump {
         let found = self.find();
-        let now = self.inner.shared.now();
+        let now = clock::now();
         Dump::new(found.iter().map(|found| live(found, now, Waits::NotAsked)).collect(), untracked(&found))
     }
 
@@ -103,7 +104,7 @@ impl Registry {
             }
         }
         // One that was late may have answered since.
-        let now = self.inner.shared.now();
+        let now = clock::now();
         answers.resize_with(found.len(), || Asked::No);
         let answered: Vec<_> = answers.into_iter().map(Asked::finish).collect();
         let untracked = untracked(&found);
@@ -199,7 +200,7 @@ fn live(found: &Found, now: u64, waits: Waits) -> Live {
     Live {
         id: found.id,
         kind: found.kind,
-        label: escaped(&found.label.to_string()).into_owned(),
+        label: escaped(&found.label.render()).into_owned(),
         parent: (found.parent != 0).then_some(found.parent),
         spawned_at: found.place,
         age: since(found.born),

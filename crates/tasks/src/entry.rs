@@ -2,6 +2,7 @@
 
 use std::{
     fmt,
+    marker::PhantomData,
     pin::Pin,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError, Weak,
@@ -20,7 +21,7 @@ use crate::{
     local::{self, Current, WakerId},
     shard::Home,
     shared::Shared,
-    trace::{self, Answer},
+    trace::{Answer, Tapped},
 };
 
 /// A piece of live work, as long as it is not dropped.
@@ -36,13 +37,11 @@ pub struct Entry {
     /// The waker that the core keeps a clone of; the default if none. While the clone lives, no other waker has its
     /// identity.
     listens: WakerId,
-    /// The poll that this thread was in when the entry was made; 0 for none, and after the first poll.
-    fresh: u64,
 }
 
 impl Entry {
     pub(crate) fn new(core: Arc<Core>) -> Self {
-        Self { core, listens: WakerId::default(), fresh: local::turn() }
+        Self { core, listens: WakerId::default() }
     }
 
     /// Counts from 1, never used again in this process. What is entered while another is polled has that as its parent.
@@ -58,24 +57,20 @@ impl Entry {
     /// can be polled again.
     pub fn poll<R>(&mut self, cx: &mut Context<'_>, poll: impl FnOnce(&mut Context<'_>) -> R) -> R {
         let waker = WakerId::of(cx.waker());
-        let core = &*self.core;
-        let mut running = Running::new(core, &mut self.fresh, waker);
-        // Inside the poll of another entry with the same waker, both are one task: to wake that one wakes this one.
-        if running.outer.waker != waker && self.listens != waker {
-            core.listen(cx.waker());
-            self.listens = waker;
+        let mut running = Running::new(&self.core, waker, false);
+        running.listen(cx.waker(), waker, &mut self.listens);
+        let asked = running.asked(cx.waker());
+        let waker = asked.as_ref().map_or(cx.waker(), |asked| asked.waker(&asked));
+        let polled = poll(&mut Context::from_waker(waker));
+        if let Some(asked) = asked {
+            asked.answer();
         }
-        // Acquire: pairs with the store in `ask`. One that comes later comes with a wake, and so with another poll.
-        if core.asked.load(Acquire) {
-            running.counts = false;
-            return core.answer(cx, poll);
-        }
-        poll(cx)
+        polled
     }
 
     /// Runs what is not a future: counts it as one poll.
     pub(crate) fn run<R>(&mut self, work: impl FnOnce() -> R) -> R {
-        let mut running = Running::new(&self.core, &mut self.fresh, WakerId::default());
+        let mut running = Running::new(&self.core, WakerId::default(), false);
         running.may_block = true;
         work()
     }
@@ -94,9 +89,78 @@ impl Drop for Entry {
     }
 }
 
+/// One poll of a part of what is polled around it, if the part is mostly done at once: as a request in its connection.
+///
+/// As [`Entry::poll`], in two halves around the poll itself, so that a big result need not be moved through. It looks at
+/// the clock only if it has to wait: its time begins when the time was last known in the poll around it, and ends when it
+/// waits; what is ready at once counts as soon as something has to wait after it. Without an entry it does nothing.
+///
+/// ```
+/// use std::task::{Context, Poll};
+/// use graceful_tasks::{Entry, Part};
+///
+/// fn poll_frame(entry: Option<&mut Entry>, cx: &mut Context<'_>) -> Poll<u8> {
+///     let part = Part::begin(entry, cx);
+///     let polled = poll_body(&mut Context::from_waker(part.waker()));
+///     part.end(polled.is_pending());
+///     polled
+/// }
+/// # fn poll_body(_: &mut Context<'_>) -> Poll<u8> { Poll::Ready(7) }
+/// # let entry = &mut graceful_tasks::Registry::new().kind::<&str>("request").enter("r");
+/// # assert!(poll_frame(Some(entry), &mut Context::from_waker(std::task::Waker::noop())).is_ready());
+/// ```
+#[must_use = "the part is being polled until it ends"]
+pub struct Part<'a> {
+    running: Option<Running<'a>>,
+    /// Boxed: rare.
+    asked: Option<Box<Asked>>,
+    waker: &'a Waker,
+    /// What a thread polls is known to the thread.
+    thread: PhantomData<*const ()>,
+}
+
+impl<'a> Part<'a> {
+    /// The poll begins.
+    pub fn begin(entry: Option<&'a mut Entry>, cx: &'a Context<'_>) -> Self {
+        let mut asked = None;
+        let running = entry.map(|Entry { core, listens }| {
+            let waker = WakerId::of(cx.waker());
+            let mut running = Running::part(core, waker);
+            running.listen(cx.waker(), waker, listens);
+            asked = running.asked(cx.waker()).map(Box::new);
+            running
+        });
+        Self { running, asked, waker: cx.waker(), thread: PhantomData }
+    }
+
+    /// What to poll it with.
+    #[inline]
+    #[must_use]
+    pub fn waker(&self) -> &Waker {
+        self.asked.as_ref().map_or(self.waker, |asked| asked.waker(self))
+    }
+
+    /// It was polled; `waits` is whether it was pending.
+    pub fn end(mut self, waits: bool) {
+        if let Some(running) = &mut self.running {
+            running.timed = waits;
+        }
+        if let Some(asked) = self.asked.take() {
+            asked.answer();
+        }
+    }
+}
+
+impl fmt::Debug for Part<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { running: _, asked: _, waker: _, thread: _ } = self;
+        f.debug_struct("Part").finish_non_exhaustive()
+    }
+}
+
 impl fmt::Debug for Entry {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { core, listens: _, fresh: _ } = self;
+        let Self { core, listens: _ } = self;
         f.debug_struct("Entry").field("id", &core.id()).finish_non_exhaustive()
     }
 }
@@ -105,40 +169,97 @@ impl fmt::Debug for Entry {
 struct Running<'a> {
     core: &'a Core,
     outer: Current,
+    /// It is polled inside another entry of the registry with the same waker.
+    part: bool,
     begun: u64,
     counts: bool,
     may_block: bool,
+    /// How long it took is to be known.
+    timed: bool,
 }
 
 impl<'a> Running<'a> {
-    fn new(core: &'a Core, fresh: &mut u64, waker: WakerId) -> Self {
-        // Made in the very poll that this poll is part of, and nobody else was polled since: no time has passed.
-        let fresh = std::mem::take(fresh);
-        let begun = if fresh != 0 && fresh == local::turn() { core.idle.load(Relaxed) } else { core.shared.now() };
-        core.thread.store(local::thread(), Relaxed);
-        // Release: who sees that it runs sees where. Pairs with the load in `figures`.
-        core.running.store(begun, Release);
-        let outer = local::set_current(Current { entry: core.id(), registry: core.shared.id, waker });
-        Self { core, outer, begun, counts: true, may_block: false }
+    fn new(core: &'a Core, waker: WakerId, roughly: bool) -> Self {
+        let thread = local::thread();
+        let (begun, outer) = local::begin(Current { entry: core.id(), registry: core.shared.id, waker }, roughly);
+        core.runs(begun, thread);
+        Self { core, outer, part: false, begun, counts: true, may_block: false, timed: true }
+    }
+
+    #[inline]
+    fn part(core: &'a Core, waker: WakerId) -> Self {
+        match local::begin_part(Current { entry: core.id(), registry: core.shared.id, waker }) {
+            Some((begun, outer)) => {
+                core.runs(begun, local::thread());
+                let outer = Current { entry: outer, registry: 0, waker };
+                Self { core, outer, part: true, begun, counts: true, may_block: false, timed: true }
+            }
+            None => Self::new(core, waker, true),
+        }
+    }
+
+    /// Inside the poll of another entry with the same waker, both are one task: to wake that one wakes this one.
+    #[inline]
+    fn listen(&self, waker: &Waker, id: WakerId, listens: &mut WakerId) {
+        if self.outer.waker != id && *listens != id {
+            self.core.listen(waker);
+            *listens = id;
+        }
+    }
+
+    /// Whether a dump wants to know where it waits.
+    #[inline]
+    fn asked(&mut self, waker: &Waker) -> Option<Asked> {
+        // Acquire: pairs with the store in `ask`. One that comes later comes with a wake, and so with another poll.
+        self.core.asked.load(Acquire).then(|| {
+            self.counts = false;
+            self.core.answer(waker)
+        })
     }
 }
 
 impl Drop for Running<'_> {
+    #[inline]
     fn drop(&mut self) {
-        let Self { core, outer, begun, counts, may_block } = self;
-        local::set_current(*outer);
-        let now = core.shared.now();
-        let took = now.saturating_sub(*begun);
+        let Self { core, outer, part, begun, counts, may_block, timed } = self;
+        let now = if *part { local::end_part(outer.entry, *timed) } else { local::end(*outer, *timed) };
         // One writer, the owner of the entry: a load and a store instead of a read-modify-write.
-        core.busy.store(core.busy.load(Relaxed) + took, Relaxed);
+        if let Some(now) = now {
+            let took = now.saturating_sub(*begun);
+            core.busy.store(core.busy.load(Relaxed) + took, Relaxed);
+            // That of a part is counted with what is around it.
+            if !*part && !*may_block {
+                core.shared.polled_for(took);
+            }
+        }
+        // A poll that a dump asked for does not end a wait.
         if *counts {
             core.polls.store(core.polls.load(Relaxed) + 1, Relaxed);
-            // A poll that a dump asked for does not end a wait.
-            core.idle.store(now, Relaxed);
+            core.idle.store(now.unwrap_or(*begun), Relaxed);
         }
         core.running.store(0, Release);
-        if !*may_block {
-            core.shared.polled_for(took);
+    }
+}
+
+/// While a poll lasts that a dump has asked for.
+struct Asked {
+    tapped: Tapped,
+    question: Option<oneshot::Sender<Answer>>,
+}
+
+impl Asked {
+    /// What to poll with; `here` is in the stack frame that does, up to which stacks are followed.
+    #[cold]
+    fn waker<T>(&self, here: &T) -> &Waker {
+        self.tapped.waker(std::ptr::from_ref(here).addr())
+    }
+
+    #[cold]
+    fn answer(self) {
+        let answer = self.tapped.answer();
+        if let Some(question) = self.question {
+            // Nobody may be waiting any more.
+            let _ = question.send(answer);
         }
     }
 }
@@ -249,7 +370,7 @@ impl Core {
         }
         let mut kept = self.kept();
         let former = kept.question.replace(answer);
-        // Release: pairs with the load in `Entry::poll`.
+        // Release: pairs with the load in `Running::asked`.
         self.asked.store(true, Release);
         let wake = kept.waker.clone().map_or(Wake::Outer, Wake::Own);
         drop(kept);
@@ -258,20 +379,22 @@ impl Core {
         Some(wake)
     }
 
+    /// Says that it runs from now on.
+    #[inline]
+    fn runs(&self, since: u64, thread: u32) {
+        self.thread.store(thread, Relaxed);
+        // Release: who sees that it runs sees where. Pairs with the load in `figures`.
+        self.running.store(since, Release);
+    }
+
     #[cold]
-    fn answer<R>(&self, cx: &Context<'_>, poll: impl FnOnce(&mut Context<'_>) -> R) -> R {
+    fn answer(&self, waker: &Waker) -> Asked {
         self.asked.store(false, Relaxed);
         let question = self.kept().question.take();
-        let (polled, answer) = trace::poll(self.id(), cx.waker(), |tapped| {
-            // What is polled inside compares its waker with this one.
-            local::set_current(Current { waker: WakerId::of(tapped.waker()), ..local::current() });
-            poll(tapped)
-        });
-        if let Some(question) = question {
-            // Nobody may be waiting any more.
-            let _ = question.send(answer);
-        }
-        polled
+        let tapped = Tapped::new(self.id(), waker);
+        // What is polled inside compares its waker with this one.
+        local::set_waker(WakerId::of(tapped.waker(0)));
+        Asked { tapped, question }
     }
 
     /// Only when the waker is another one than before: for most entries once.
@@ -298,7 +421,7 @@ impl Core {
 
     pub(crate) fn figures(&self) -> Figures {
         loop {
-            // Acquire: pairs with the store in `Running::new`, so that thread and poll belong together.
+            // Acquire: pairs with the store in `runs`, so that thread and poll belong together.
             let running = self.running.load(Acquire);
             let figures = Figures {
                 running,

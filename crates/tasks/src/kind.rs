@@ -81,7 +81,21 @@ impl<L: Display + Clone + Send + 'static> Kind<L> {
         F: Future + Send + 'static,
         F::Output: Send + 'static,
     {
-        spawn::start(&self.registry, self.enter(label), future)
+        self.spawn_as(self.enter(label), future)
+    }
+
+    /// As [`spawn`](Self::spawn), with an entry of this kind that was made before: for a future that has to know it.
+    ///
+    /// # Panics
+    ///
+    /// If it is not called from within a tokio runtime.
+    #[track_caller]
+    pub fn spawn_as<F>(&self, entry: Entry, future: F) -> JoinHandle<F::Output>
+    where
+        F: Future + Send + 'static,
+        F::Output: Send + 'static,
+    {
+        spawn::start(&self.registry, entry, future)
     }
 
     /// The registry that it is part of.

@@ -141,7 +141,7 @@ impl LeakCheck {
     /// Without the survivors' names.
     fn look(&self, found: &[Found], before: usize) -> Result<(), Leaks> {
         let untracked = alive().saturating_sub(before + dump::tasks(found) + self.untracked);
-        let survives = found.iter().any(|found| self.counts(found.kind, &found.label.to_string()));
+        let survives = found.iter().any(|found| self.counts(found.kind, &found.label.render()));
         if survives || untracked > 0 { Err(Leaks { survivors: Vec::new(), untracked }) } else { Ok(()) }
     }
 

@@ -93,6 +93,8 @@
 // `forbid` but for one module: see there.
 #![deny(unsafe_code)]
 
+mod claim;
+mod clock;
 mod dump;
 mod entry;
 mod kind;
@@ -109,11 +111,13 @@ mod token;
 mod trace;
 mod watchdog;
 
+pub use self::claim::Claim;
 pub use self::dump::DumpLimits;
-pub use self::entry::{Entry, Tracked};
+pub use self::entry::{Entry, Part, Tracked};
 pub use self::kind::Kind;
 pub use self::leak::{LeakCheck, LeakGuard, Leaks, leak_checked};
 pub use self::live::{Dump, Group, Live, State, Waits};
+pub use self::local::{now, time_is};
 pub use self::registry::{DefaultGuard, KindStats, Registry, Stats};
 pub use self::spawn::{spawn, spawn_blocking, spawn_named};
 pub use self::stack::{Frame, Stack};

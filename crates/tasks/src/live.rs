@@ -108,7 +108,8 @@ impl Dump {
         let mut groups: Vec<Group> = Vec::new();
         let mut known: HashMap<(&str, &Location<'_>, String), usize> = HashMap::new();
         for live in &self.entries {
-            let does = live.state.does();
+            // Whatever the thread: they run side by side.
+            let does = if let State::Running { .. } = live.state { "running".into() } else { live.state.does() };
             let at = *known.entry((live.kind, live.spawned_at, does)).or_insert_with_key(|(_, _, does)| {
                 let Live { kind, spawned_at, .. } = *live;
                 groups.push(Group { kind, spawned_at, does: does.clone(), count: 0, oldest: Duration::ZERO });
@@ -119,6 +120,28 @@ impl Dump {
         }
         groups.sort_by_key(|group| std::cmp::Reverse((group.count, group.oldest)));
         groups
+    }
+
+    /// What the entry `id` does, and where, in a line: `sleep at shop::submit at src/shop.rs:7`, `running on worker-1`.
+    ///
+    /// Where it waits for another entry, it is that one's place; where it could not be asked, that of what is around it.
+    /// `None` if that is not known.
+    #[must_use]
+    pub fn place(&self, id: u64) -> Option<String> {
+        let mut live = self.get(id)?;
+        // As many as entries can be in one another.
+        for _ in 0..16 {
+            let stacks = live.state.stacks();
+            if !stacks.is_empty() || matches!(live.state, State::Running { .. }) {
+                match stacks.iter().find_map(|stack| self.get(stack.into?)) {
+                    Some(inner) if live.state.place().is_none() && !inner.state.stacks().is_empty() => live = inner,
+                    _ => return Some(live.state.does()),
+                }
+            } else {
+                live = self.get(live.parent?)?;
+            }
+        }
+        None
     }
 
     /// The entry `id`, if it is among them.
@@ -160,12 +183,16 @@ impl State {
             Self::New => "new".into(),
             Self::Running { thread: Some(thread), .. } => format!("running on {thread}").into(),
             Self::Running { thread: None, .. } => "running".into(),
-            Self::Waiting { waits: Waits::At { stacks, .. }, .. } => match &**stacks {
-                [] => "waiting, keeps no waker".into(),
-                [one] if one.into.is_some() => "waiting for an entry".into(),
-                [one] => one.waits_for().unwrap_or("waiting").into(),
-                [_, ..] => "waiting, one of several".into(),
-            },
+            Self::Waiting { waits: Waits::At { stacks, .. }, .. } => {
+                // What a library waits for beside it, as a timeout around a handler, says little.
+                let mut own = stacks.iter().filter(|stack| stack.place().is_some());
+                match (&**stacks, own.next(), own.next()) {
+                    ([], ..) => "waiting, keeps no waker".into(),
+                    ([one], ..) if one.into.is_some() => "waiting for an entry".into(),
+                    ([one], ..) | (_, Some(one), None) => one.waits_for().unwrap_or("waiting").into(),
+                    ([_, ..], ..) => "waiting, one of several".into(),
+                }
+            }
             Self::Waiting { waits: Waits::NoAnswer, .. } => "waiting, no answer".into(),
             Self::Waiting { waits: Waits::NotAsked, .. } => "waiting".into(),
         }
@@ -173,7 +200,6 @@ impl State {
 
     fn does(&self) -> String {
         match (self, self.place()) {
-            (Self::Running { .. }, _) => "running".into(),
             (_, Some(place)) => format!("{} at {place}", self.word()),
             (_, None) => self.word().into_owned(),
         }

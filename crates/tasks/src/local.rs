@@ -9,7 +9,9 @@ use std::{
     task::Waker,
 };
 
-use crate::{Registry, Thread};
+use tokio::time::Instant;
+
+use crate::{Registry, Thread, clock};
 
 /// Which waker: its data and its functions. Good for comparing with a waker that is alive.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -32,16 +34,46 @@ pub(crate) struct Current {
     pub(crate) waker: WakerId,
 }
 
+/// How good the time is that a thread knows, within the poll of an entry.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Known {
+    /// Something was polled since: it is good enough for a part of the same poll.
+    Roughly,
+    /// The poll began then, and nothing else was polled in it.
+    Begin,
+    /// A poll ended then, or an entry was made, and nothing was polled since.
+    Event,
+    /// The poll itself said so, and was to end, or to make an entry, right after.
+    Told,
+}
+
 /// All that is touched for every entry, without a destructor: a thread-local that has one costs a look at its state.
 struct Local {
     /// 0: not asked for yet.
     thread: Cell<u32>,
     next_id: Cell<u64>,
-    current: Cell<Current>,
-    /// Changes when a poll begins or ends. No two threads have the same.
-    turn: Cell<u64>,
+    // What is polled: see `Current`.
+    entry: Cell<u64>,
+    registry: Cell<u64>,
+    waker: Cell<WakerId>,
+    /// What time it was last known to be, within the poll of an entry; 0 outside.
+    at: Cell<u64>,
+    known: Cell<Known>,
+    /// When the outermost poll began.
+    began: Cell<Option<Instant>>,
     /// The entry for which the waker of the one around it is being cloned.
     into: Cell<u64>,
+}
+
+impl Local {
+    fn current(&self) -> Current {
+        Current { entry: self.entry.get(), registry: self.registry.get(), waker: self.waker.get() }
+    }
+
+    fn set(&self, at: u64, known: Known) {
+        self.at.set(at);
+        self.known.set(known);
+    }
 }
 
 thread_local! {
@@ -49,8 +81,12 @@ thread_local! {
         Local {
             thread: Cell::new(0),
             next_id: Cell::new(0),
-            current: Cell::new(Current { entry: 0, registry: 0, waker: WakerId(0, 0) }),
-            turn: Cell::new(0),
+            entry: Cell::new(0),
+            registry: Cell::new(0),
+            waker: Cell::new(WakerId(0, 0)),
+            at: Cell::new(0),
+            known: Cell::new(Known::Roughly),
+            began: Cell::new(None),
             into: Cell::new(0),
         }
     };
@@ -75,20 +111,122 @@ pub(crate) fn next_id() -> u64 {
 }
 
 pub(crate) fn current() -> Current {
-    LOCAL.with(|local| local.current.get())
+    LOCAL.with(Local::current)
 }
 
-/// Sets what is polled from here on, and gives what was.
-pub(crate) fn set_current(current: Current) -> Current {
+/// What is polled inside compares its waker with this one from here on.
+pub(crate) fn set_waker(waker: WakerId) {
+    LOCAL.with(|local| local.waker.set(waker));
+}
+
+/// Begins a poll at a time that is known or, else, looked up; gives that, and what was polled before.
+///
+/// Nothing else was polled since it was known: no time has passed. `roughly`: what was known before in the poll around
+/// this one will do.
+pub(crate) fn begin(current: Current, roughly: bool) -> (u64, Current) {
     LOCAL.with(|local| {
-        local.turn.set(local.turn.get() + 1);
-        local.current.replace(current)
+        let outer = local.current();
+        let at = match local.known.get() {
+            Known::Event | Known::Told => local.at.get(),
+            // What is polled inside begins later than what is around it.
+            _ if roughly && local.at.get() != 0 => local.at.get() + 1,
+            _ => {
+                let now = Instant::now();
+                local.began.set(Some(now));
+                clock::at(now)
+            }
+        };
+        local.set(at, if outer.entry == 0 { Known::Begin } else { Known::Roughly });
+        local.entry.set(current.entry);
+        local.registry.set(current.registry);
+        local.waker.set(current.waker);
+        (at, outer)
     })
 }
 
-/// The poll that this thread is in, if it is in one of an entry's; 0 otherwise.
-pub(crate) fn turn() -> u64 {
-    LOCAL.with(|local| if local.current.get().entry == 0 { 0 } else { local.turn.get() })
+/// Ends a poll, back to what was polled before, and gives the time. `None`, unless it is `wanted`.
+pub(crate) fn end(outer: Current, wanted: bool) -> Option<u64> {
+    LOCAL.with(|local| {
+        local.registry.set(outer.registry);
+        local.waker.set(outer.waker);
+        end_in(local, outer.entry, wanted)
+    })
+}
+
+/// Begins the poll of an entry inside that of another one of the same registry, with the same waker; gives roughly the
+/// time, and that other entry. `None` if it is not so.
+#[inline]
+pub(crate) fn begin_part(Current { entry, registry, waker }: Current) -> Option<(u64, u64)> {
+    LOCAL.with(|local| {
+        if local.registry.get() != registry || local.waker.get() != waker {
+            return None;
+        }
+        let at = local.at.get() + 1;
+        local.set(at, Known::Roughly);
+        Some((at, local.entry.replace(entry)))
+    })
+}
+
+/// As [`end`], of what [`begin_part`] began.
+#[inline]
+pub(crate) fn end_part(outer: u64, wanted: bool) -> Option<u64> {
+    LOCAL.with(|local| end_in(local, outer, wanted))
+}
+
+#[inline]
+fn end_in(local: &Local, outer: u64, wanted: bool) -> Option<u64> {
+    let now = wanted.then(|| if local.known.get() == Known::Told { local.at.get() } else { clock::now() });
+    local.entry.set(outer);
+    match now {
+        _ if outer == 0 => local.set(0, Known::Roughly),
+        Some(now) => local.set(now, Known::Event),
+        None => local.known.set(Known::Roughly),
+    }
+    now
+}
+
+/// What time it is, for an entry that is made: known if it was asked for, or told, and nothing was polled since.
+pub(crate) fn entered() -> u64 {
+    LOCAL.with(|local| {
+        let at = match local.known.get() {
+            Known::Event | Known::Told => local.at.get(),
+            Known::Begin | Known::Roughly => clock::now(),
+        };
+        if local.entry.get() != 0 {
+            local.set(at, Known::Event);
+        }
+        at
+    })
+}
+
+/// The time, for whoever makes an entry at the beginning of a poll: when that began, if nothing else was polled in it
+/// since. It saves a look at the clock.
+#[must_use]
+pub fn now() -> Instant {
+    LOCAL.with(|local| match local.began.get() {
+        Some(began) if local.known.get() == Known::Begin => {
+            local.known.set(Known::Event);
+            began
+        }
+        _ => {
+            let now = Instant::now();
+            if local.entry.get() != 0 {
+                local.set(clock::at(now), Known::Event);
+            }
+            now
+        }
+    })
+}
+
+/// Tells the entry that is being polled what time it is, to save it a look at the clock.
+///
+/// For whoever has just looked, right before the poll comes to its end. Outside of polls it does nothing.
+pub fn time_is(at: Instant) {
+    LOCAL.with(|local| {
+        if local.entry.get() != 0 {
+            local.set(clock::at(at), Known::Told);
+        }
+    });
 }
 
 /// Runs `clone`, which clones the waker of the entry around `into` on behalf of `into`.
@@ -152,7 +290,6 @@ fn register(local: &Local) -> u32 {
             let number = u32::try_from(index + 1).unwrap_or(u32::MAX);
             *place.borrow_mut() = Some(Place { index });
             local.thread.set(number);
-            local.turn.set(u64::from(number) << 40);
             number
         })
         .unwrap_or(0)

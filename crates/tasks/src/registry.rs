@@ -6,7 +6,7 @@ use std::{
     panic::Location,
     sync::{
         Arc, Mutex, MutexGuard, OnceLock, PoisonError, RwLock, Weak,
-        atomic::{AtomicU64, Ordering::Relaxed},
+        atomic::{AtomicBool, AtomicU64, Ordering::Relaxed},
     },
     time::Duration,
 };
@@ -41,6 +41,7 @@ pub(crate) struct Inner {
     tasks: Arc<kind::Inner<Name>>,
     blocking: Arc<kind::Inner<Name>>,
     pub(crate) stopping: watch::Sender<Stopping>,
+    pub(crate) claimed: AtomicBool,
     pub(crate) last_dump: tokio::sync::Mutex<LastDump>,
     pub(crate) watched: crate::watchdog::Counters,
 }
@@ -102,6 +103,7 @@ impl Registry {
             tasks,
             blocking,
             stopping: watch::Sender::new(Stopping::No),
+            claimed: AtomicBool::new(false),
             last_dump: tokio::sync::Mutex::default(),
             watched: crate::watchdog::Counters::default(),
             shared,

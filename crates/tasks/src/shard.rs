@@ -10,6 +10,7 @@ use tokio::{sync::oneshot, task::AbortHandle};
 
 use crate::{
     entry::{Core, Figures, Wake},
+    local,
     shared::{KindShared, Shared},
     trace::Answer,
 };
@@ -53,13 +54,24 @@ pub(crate) struct Found {
     pub(crate) core: Arc<Core>,
     pub(crate) id: u64,
     pub(crate) kind: &'static str,
-    /// Rendered when no lock is held.
-    pub(crate) label: Box<dyn Display + Send>,
+    pub(crate) label: Label,
     pub(crate) parent: u64,
     pub(crate) place: &'static Location<'static>,
     pub(crate) born: u64,
     pub(crate) abort: Option<AbortHandle>,
     pub(crate) figures: Figures,
+}
+
+/// A label, to be rendered when no lock of a shard is held.
+///
+/// In a lock of its own, which nobody else ever takes: labels need not be shareable between threads, but a dump that is
+/// under way has to be.
+pub(crate) struct Label(Mutex<Box<dyn Display + Send>>);
+
+impl Label {
+    pub(crate) fn render(&self) -> String {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).to_string()
+    }
 }
 
 /// What an entry needs of its shard, whatever the label's type.
@@ -93,7 +105,7 @@ impl<L> Shard<L> {
 
 impl<L: Display + Clone + Send + 'static> Shard<L> {
     pub(crate) fn enter(&self, id: u64, label: L, parent: u64, place: &'static Location<'static>) -> Arc<Core> {
-        let born = self.shared.now();
+        let born = local::entered();
         let about = About { label, parent, place, born, abort: None };
         let mut slab = self.lock();
         let index = match slab.free.pop() {
@@ -134,7 +146,7 @@ impl<L: Display + Clone + Send + 'static> Shard<L> {
                     core: Arc::clone(core),
                     id: core.id(),
                     kind: self.kind.name,
-                    label: Box::new(label.clone()),
+                    label: Label(Mutex::new(Box::new(label.clone()))),
                     parent: *parent,
                     place,
                     born: *born,

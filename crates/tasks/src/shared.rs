@@ -5,14 +5,15 @@ use std::{
     time::Duration,
 };
 
-use tokio::{sync::Notify, time::Instant};
+use tokio::sync::Notify;
+
+use crate::clock::nanos;
 
 /// Of a registry.
 #[derive(Debug)]
 pub(crate) struct Shared {
     /// Never 0, never used again.
     pub(crate) id: u64,
-    epoch: Instant,
     /// Nanoseconds after which a poll is a long one.
     long_poll: AtomicU64,
     pub(crate) long_polls: AtomicU64,
@@ -24,17 +25,11 @@ impl Shared {
     pub(crate) fn new(id: u64) -> Self {
         Self {
             id,
-            epoch: Instant::now(),
             long_poll: AtomicU64::new(nanos(LONG_POLL)),
             long_polls: AtomicU64::new(0),
             longest_poll: AtomicU64::new(0),
             panics: AtomicU64::new(0),
         }
-    }
-
-    /// Nanoseconds since the registry began, from 1: 0 is never.
-    pub(crate) fn now(&self) -> u64 {
-        nanos(Instant::now().saturating_duration_since(self.epoch)).saturating_add(1)
     }
 
     pub(crate) fn set_long_poll(&self, bound: Duration) {
@@ -75,10 +70,6 @@ impl KindShared {
             self.idle.notify_waiters();
         }
     }
-}
-
-pub(crate) fn nanos(duration: Duration) -> u64 {
-    duration.as_secs().saturating_mul(1_000_000_000).saturating_add(u64::from(duration.subsec_nanos()))
 }
 
 /// As Go's and tokio's own advice has it, a task should come back within 10 to 100 µs; one that takes a thousand times

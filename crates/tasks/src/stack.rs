@@ -60,7 +60,7 @@ impl Frame {
 
     fn is_of_library(&self) -> bool {
         match &self.file {
-            Some(file) => library(file).is_some() || self.is_ours(),
+            Some(file) => library(file).is_some() || is_of_house(file),
             // Dependencies are often built without line tables. What has no path is of the runtime, as `__rust_try`.
             None => !self.function.contains("::") || LIBRARIES.contains(&self.krate()),
         }
@@ -87,6 +87,12 @@ impl Frame {
         let name = name.strip_prefix("dyn ").unwrap_or(name);
         name.split([':', '<', ' ', '[', '>']).next().unwrap_or(name)
     }
+}
+
+/// Whether it is a file of this crate or its neighbours, where they are not packages from a registry.
+fn is_of_house(file: &str) -> bool {
+    let house = file!().trim_end_matches("tasks/src/stack.rs");
+    file.split_once(house).is_some_and(|(_, rest)| HOUSE.iter().any(|name| rest.starts_with(name)))
 }
 
 /// The package and the module of a file, if it is not the program's own.
@@ -166,7 +172,7 @@ fn look_up(address: usize) -> Vec<Arc<Frame>> {
 }
 
 /// Whose functions are not the program's own, where there is no file to tell.
-const LIBRARIES: [&str; 19] = [
+const LIBRARIES: [&str; 27] = [
     "alloc",
     "axum",
     "axum_core",
@@ -175,7 +181,15 @@ const LIBRARIES: [&str; 19] = [
     "futures_channel",
     "futures_core",
     "futures_util",
+    "graceful",
+    "graceful_access_log",
+    "graceful_concurrency_limit",
+    "graceful_connection",
+    "graceful_recovery",
+    "graceful_request_logger",
+    "graceful_shutdown",
     "graceful_tasks",
+    "graceful_timeout",
     "h2",
     "http_body_util",
     "hyper",
@@ -186,6 +200,22 @@ const LIBRARIES: [&str; 19] = [
     "tokio_util",
     "tower",
     "tracing",
+];
+
+/// The folders of the neighbours.
+const HOUSE: [&str; 12] = [
+    "access-log/src/",
+    "answer/src/",
+    "concurrency-limit/src/",
+    "connection/src/",
+    "graceful/src/",
+    "listener/src/",
+    "recovery/src/",
+    "request-logger/src/",
+    "shutdown/src/",
+    "tasks/src/",
+    "timeout/src/",
+    "timer/src/",
 ];
 
 const NOISE: [&str; 6] = ["alloc", "backtrace", "core", "graceful_tasks", "std", "tracing"];

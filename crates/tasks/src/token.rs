@@ -2,7 +2,7 @@ use std::fmt;
 
 use crate::Registry;
 
-/// How far a registry's order to stop has gone. Only ever raised.
+/// How far a registry's order to stop has gone. Only ever raised, but for the end of a claim.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Stopping {
     No,

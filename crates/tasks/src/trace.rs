@@ -12,9 +12,9 @@ use std::{
     mem::ManuallyDrop,
     sync::{
         Arc, Mutex, PoisonError,
-        atomic::{AtomicBool, Ordering::Relaxed},
+        atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed},
     },
-    task::{Context, RawWaker, RawWakerVTable, Waker},
+    task::{RawWaker, RawWakerVTable, Waker},
     time::Duration,
 };
 
@@ -39,24 +39,44 @@ pub(crate) struct RawStack {
     pub(crate) into: u64,
 }
 
-/// Runs `poll` with a waker that wakes `waker`, and notes where it is cloned. `entry` is who is polled.
-pub(crate) fn poll<R>(entry: u64, waker: &Waker, poll: impl FnOnce(&mut Context<'_>) -> R) -> (R, Answer) {
-    // Stacks are followed up to here.
-    let here = 0u8;
-    let tap = Arc::new(Tap {
-        // If this is the tap of an entry around, it notes that the way leads to us.
-        inner: local::clone_into(entry, || waker.clone()),
-        open: AtomicBool::new(true),
-        thread: local::thread(),
-        top: std::ptr::from_ref(&here).addr(),
-        until: Instant::now() + LONG_ENOUGH,
-        answer: Mutex::default(),
-    });
-    let polled = poll(&mut Context::from_waker(&waker_of(Arc::clone(&tap))));
-    // A leaf keeps its clone until it is polled again, perhaps for hours: nothing is noted any more, and the notes go.
-    tap.open.store(false, Relaxed);
-    let answer = std::mem::take(&mut *tap.answer.lock().unwrap_or_else(PoisonError::into_inner));
-    (polled, answer)
+/// A waker that wakes another one, and notes where it is cloned during one poll.
+pub(crate) struct Tapped {
+    tap: Arc<Tap>,
+    waker: Waker,
+}
+
+impl Tapped {
+    /// `entry` is who is polled.
+    pub(crate) fn new(entry: u64, waker: &Waker) -> Self {
+        let tap = Arc::new(Tap {
+            // If this is the tap of an entry around, it notes that the way leads to us.
+            inner: local::clone_into(entry, || waker.clone()),
+            open: AtomicBool::new(true),
+            thread: local::thread(),
+            top: AtomicUsize::new(0),
+            until: Instant::now() + LONG_ENOUGH,
+            answer: Mutex::default(),
+        });
+        Self { waker: waker_of(Arc::clone(&tap)), tap }
+    }
+
+    /// To be polled with. `top` is an address in the stack frame that polls: stacks are followed up to there.
+    pub(crate) fn waker(&self, top: usize) -> &Waker {
+        self.tap.top.store(top, Relaxed);
+        &self.waker
+    }
+
+    /// What was noted.
+    pub(crate) fn answer(self) -> Answer {
+        std::mem::take(&mut *self.tap.answer.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
+impl Drop for Tapped {
+    fn drop(&mut self) {
+        // A leaf keeps its clone until it is polled again, perhaps for hours: nothing is noted any more, and the notes go.
+        self.tap.open.store(false, Relaxed);
+    }
 }
 
 struct Tap {
@@ -64,8 +84,8 @@ struct Tap {
     /// During the poll. Only read on the thread that polls.
     open: AtomicBool,
     thread: u32,
-    /// An address in the stack frame of [`poll`].
-    top: usize,
+    /// An address in the stack frame that polls.
+    top: AtomicUsize,
     until: Instant,
     answer: Mutex<Answer>,
 }
@@ -82,7 +102,7 @@ impl Tap {
             answer.missed += 1;
             return;
         }
-        let stack = RawStack { addresses: addresses(self.top), into: local::cloned_into() };
+        let stack = RawStack { addresses: addresses(self.top.load(Relaxed)), into: local::cloned_into() };
         answer.stacks.push(stack);
     }
 }
@@ -200,11 +220,18 @@ const LONG_ENOUGH: Duration = Duration::from_micros(500);
 mod tests {
     use std::{
         pin::pin,
-        sync::atomic::{AtomicUsize, Ordering::SeqCst},
-        task::Wake,
+        sync::atomic::Ordering::SeqCst,
+        task::{Context, Wake},
     };
 
     use super::*;
+
+    fn poll<R>(entry: u64, waker: &Waker, poll: impl FnOnce(&mut Context<'_>) -> R) -> (R, Answer) {
+        let here = 0u8;
+        let tapped = Tapped::new(entry, waker);
+        let polled = poll(&mut Context::from_waker(tapped.waker(std::ptr::from_ref(&here).addr())));
+        (polled, tapped.answer())
+    }
 
     #[derive(Default)]
     struct Count(AtomicUsize);

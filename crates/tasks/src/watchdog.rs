@@ -16,7 +16,13 @@ use tokio::{
     time::{Instant, sleep},
 };
 
-use crate::{Registry, TARGET, live::escaped, local, shard::Found, shared::nanos};
+use crate::{
+    Registry, TARGET,
+    clock::{self, nanos},
+    live::escaped,
+    local,
+    shard::Found,
+};
 
 /// Warns when live work grows beyond a mark, and when a poll does not come back.
 ///
@@ -172,8 +178,7 @@ impl Watchdog {
 
     fn look_for_stuck(&mut self, now: Instant) {
         let Some(bound) = self.stuck_after else { return };
-        let shared = &self.registry.inner.shared;
-        let before = shared.now().saturating_sub(nanos(bound));
+        let before = clock::now().saturating_sub(nanos(bound));
         let mut found = self.registry.find_those(|figures| figures.running != 0);
         // Of entries in one another, which are polled on one thread, the innermost is the one to look at: it began last.
         let mut innermost: HashMap<u32, (u64, u64)> = HashMap::new();
@@ -195,7 +200,7 @@ impl Watchdog {
             && self.stuck_again.is_none_or(|again| now >= again)
         {
             self.stuck_again = Some(now + STUCK_AGAIN);
-            warn_of(first, shared.now(), std::mem::take(&mut self.unsaid) - 1);
+            warn_of(first, clock::now(), std::mem::take(&mut self.unsaid) - 1);
         }
         self.stuck = found.iter().map(key).collect();
     }
@@ -204,7 +209,7 @@ impl Watchdog {
 fn warn_of(stuck: &Found, now: u64, others: usize) {
     let running = Duration::from_nanos(now.saturating_sub(stuck.figures.running));
     let thread = local::thread_info(stuck.figures.thread).map(tracing::field::display);
-    let label = stuck.label.to_string();
+    let label = stuck.label.render();
     tracing::warn!(
         target: TARGET,
         kind = stuck.kind,

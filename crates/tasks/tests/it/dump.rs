@@ -2,7 +2,7 @@
 
 use std::{future::pending, sync::mpsc, time::Duration};
 
-use graceful_tasks::{Registry, State, Waits};
+use graceful_tasks::{DumpLimits, Registry, State, Waits};
 use tokio::{runtime::Builder, sync::oneshot, time::Instant};
 
 use crate::settle;
@@ -154,4 +154,11 @@ async fn beyond_the_limit_entries_are_listed_but_not_asked() {
     assert_eq!((dump.entries.len(), asked), (10, 4));
     assert!(!dump.entries[3].state.stacks().is_empty(), "the oldest are asked");
     tasks.iter().for_each(tokio::task::JoinHandle::abort);
+}
+
+#[test]
+fn a_dump_may_be_under_way_in_any_task() {
+    fn assert_send(_: impl Send) {}
+    assert_send(Registry::new().dump_within(DumpLimits::default()));
+    assert_send(Registry::new().idle());
 }
