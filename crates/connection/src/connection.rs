@@ -136,6 +136,7 @@ where
                 continue;
             }
             let now = Instant::now();
+            graceful_tasks::time_is(now);
             if this.shared.is_http2() && !was_http2 {
                 this.clock.preface(now);
                 if this.shared.requests.started() == 0 {

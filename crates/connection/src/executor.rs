@@ -4,6 +4,7 @@ pub(crate) mod stream;
 
 use std::sync::Arc;
 
+use graceful_tasks::Tracked;
 use http::{Method, Uri};
 use hyper::rt::Executor;
 use tokio::time::Instant;
@@ -27,16 +28,17 @@ where
 {
     #[expect(clippy::disallowed_methods, reason = "the request's guard inside accounts for the task")]
     fn execute(&self, future: F) {
-        if self.entry.shared.take_announced_stream() {
-            tokio::spawn(StreamTask::new(future, Arc::clone(&self.entry.shared), &self.settings));
+        if let Some(work) = self.entry.shared.take_announced_stream() {
+            let stream = StreamTask::new(future, Arc::clone(&self.entry.shared), &self.settings);
+            tokio::spawn(Tracked::new(work, stream));
         } else {
             // The pump of an extended CONNECT (RFC 8441): it lives as long as the tunnel, without a limit, and counts as
             // a request, or the idle deadline would close a connection whose only work is a tunnel.
-            let guard = RequestGuard::new(&self.entry, &Method::CONNECT, &Uri::default(), Instant::now());
-            tokio::spawn(async move {
+            let (guard, work) = RequestGuard::new(&self.entry, &Method::CONNECT, &Uri::default(), Instant::now());
+            tokio::spawn(Tracked::new(work, async move {
                 future.await;
                 drop(guard);
-            });
+            }));
         }
     }
 }

@@ -38,6 +38,8 @@ pub(crate) struct CountedIo<T> {
     max_head: usize,
     /// What is sent in place of what hyper sends.
     instead: Bytes,
+    /// Once it is upgraded: what it is among the live work.
+    work: Option<graceful_tasks::Entry>,
 }
 
 /// How an answer begins that hyper makes where there is no request.
@@ -55,6 +57,7 @@ impl<T> CountedIo<T> {
             frames: None,
             max_head: settings.max_header_bytes as usize,
             instead: Bytes::new(),
+            work: None,
         }
     }
 
@@ -127,6 +130,38 @@ impl<T> CountedIo<T> {
     }
 }
 
+impl<T: Unpin> CountedIo<T> {
+    /// Polls the socket; once it is upgraded, through what it is among the live work.
+    #[inline]
+    fn poll_io<R>(
+        &mut self,
+        cx: &mut Context<'_>,
+        poll: impl FnOnce(Pin<&mut T>, &mut Context<'_>) -> Poll<R>,
+    ) -> Poll<R> {
+        if self.shared().socket.is_upgrading() {
+            self.poll_upgraded(cx, poll)
+        } else {
+            poll(Pin::new(&mut self.io), cx)
+        }
+    }
+
+    #[cold]
+    fn poll_upgraded<R>(
+        &mut self,
+        cx: &mut Context<'_>,
+        poll: impl FnOnce(Pin<&mut T>, &mut Context<'_>) -> Poll<R>,
+    ) -> Poll<R> {
+        if self.work.is_none() {
+            self.work = self.shared().take_upgraded_work();
+        }
+        let io = Pin::new(&mut self.io);
+        let part = graceful_tasks::Part::begin(self.work.as_mut(), cx);
+        let polled = poll(io, &mut Context::from_waker(part.waker()));
+        part.end(polled.is_pending());
+        polled
+    }
+}
+
 impl<T: AsyncRead + Unpin> CountedIo<T> {
     /// Reads before hyper asks, to be replayed to it. Gives how many bytes came; 0 is the end.
     pub(crate) fn poll_ahead(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
@@ -191,7 +226,7 @@ impl<T: AsyncRead + Unpin> AsyncRead for CountedIo<T> {
         }
         this.gate(Side::Read, cx)?;
         let before = buf.filled().len();
-        match ready!(Pin::new(&mut this.io).poll_read(cx, buf)) {
+        match ready!(this.poll_io(cx, |io, cx| io.poll_read(cx, buf))) {
             // TLS without a `close_notify`, as most clients end it. HTTP knows where its messages end and what is cut off;
             // what comes after an upgrade may not.
             Err(error) if error.kind() == io::ErrorKind::UnexpectedEof && !this.shared().socket.is_upgrading() => {}
@@ -211,7 +246,7 @@ impl<T: AsyncRead + AsyncWrite + Unpin> AsyncWrite for CountedIo<T> {
             ready!(self.poll_instead(cx))?;
             return Poll::Ready(Ok(bytes.len()));
         }
-        let polled = Pin::new(&mut self.io).poll_write(cx, bytes);
+        let polled = self.poll_io(cx, |io, cx| io.poll_write(cx, bytes));
         self.count(&polled);
         polled
     }
@@ -226,7 +261,7 @@ impl<T: AsyncRead + AsyncWrite + Unpin> AsyncWrite for CountedIo<T> {
             ready!(self.poll_instead(cx))?;
             return Poll::Ready(Ok(slices.iter().map(|slice| slice.len()).sum()));
         }
-        let polled = Pin::new(&mut self.io).poll_write_vectored(cx, slices);
+        let polled = self.poll_io(cx, |io, cx| io.poll_write_vectored(cx, slices));
         self.count(&polled);
         polled
     }

@@ -22,6 +22,9 @@
 //! A [`Registry`] knows every connection from accept to close, upgrades included. It tells them to
 //! [drain](Registry::drain), waits for them, and in the end [closes them by force](Registry::force).
 //!
+//! Each connection, request and upgraded socket is live work of a [`graceful_tasks::Registry`] too, which lists it with
+//! what else the program runs, and says where it waits.
+//!
 //! Where there is no request to hand on, or none that may be, the connection answers by itself: see [`Refused`]. The words
 //! are the server's to choose ([`RegistryBuilder::answer`]).
 //!
@@ -46,8 +49,8 @@
 //! let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await?;
 //! loop {
 //!     let (socket, peer) = listener.accept().await?;
-//!     let place = registry.open(Some(peer));
-//!     tokio::spawn(Connection::new(socket, place, service.clone(), Arc::clone(&settings)));
+//!     let (service, settings) = (service.clone(), Arc::clone(&settings));
+//!     registry.spawn(Some(peer), |place| Connection::new(socket, place, service, settings));
 //! }
 //! # }
 //! ```
@@ -64,6 +67,7 @@ mod executor;
 mod frames;
 mod head;
 mod io;
+mod live;
 mod observer;
 mod phase;
 mod pieces;

@@ -10,11 +10,13 @@ use std::{
 };
 
 use graceful_answer::Answer;
+use graceful_tasks as tasks;
 use http::{Method, Uri};
-use tokio::time::Instant;
+use tokio::{task::JoinHandle, time::Instant};
 
 use crate::{
     CloseReason, ConnectionInfo, ConnectionState, Observer, Refused,
+    live::{self, Kinds},
     refusal::Wording,
     roll::Roll,
     shared::{Live, Shared},
@@ -37,6 +39,7 @@ struct Inner {
     context: Option<Arc<dyn Any + Send + Sync>>,
     upgrades: Upgrades,
     wording: Wording,
+    kinds: Kinds,
     opened: AtomicU64,
     /// By [`CloseReason`].
     closed: [AtomicU64; CloseReason::ALL.len()],
@@ -78,6 +81,9 @@ pub struct Open {
     pub state: ConnectionState,
     /// How long it has been open.
     pub age: Duration,
+    /// Its [entry](graceful_tasks::Entry::id) in the registry of live work: after an upgrade, that of the socket. `None`
+    /// if it was not [spawned](Registry::spawn) by its registry.
+    pub entry: Option<u64>,
     /// Its requests in flight.
     pub requests: Vec<OpenRequest>,
 }
@@ -95,16 +101,27 @@ pub struct OpenRequest {
     pub route: Option<Arc<str>>,
     /// How long it has been in flight.
     pub age: Duration,
+    /// Its [entry](graceful_tasks::Entry::id) in the registry of live work.
+    pub entry: u64,
 }
 
 impl Registry {
+    /// The kind of connections among the [live work](RegistryBuilder::live_work).
+    pub const CONNECTION: &str = live::CONNECTION;
+
+    /// The kind of requests among the live work.
+    pub const REQUEST: &str = live::REQUEST;
+
+    /// The kind of upgraded sockets among the live work.
+    pub const UPGRADED: &str = live::UPGRADED;
+
     /// An empty registry.
     #[must_use]
     pub fn new() -> Self {
         Self::builder().build()
     }
 
-    /// An empty registry with an observer, or with something that handlers can look up.
+    /// An empty registry with an observer, or with something that handlers can look up, or with other live work.
     pub fn builder() -> RegistryBuilder {
         RegistryBuilder::default()
     }
@@ -119,6 +136,25 @@ impl Registry {
         let shared = Arc::new(Shared::new(id, peer, self.inner.observer.clone(), self.inner.context.clone()));
         self.inner.roll.enter(id, Arc::clone(&shared));
         Place { entry: Arc::new(Entry { shared, registry: Arc::clone(&self.inner) }) }
+    }
+
+    /// [Opens](Self::open) a place for an accepted socket, and runs what `serve` makes of it in a task that is listed
+    /// among the [live work](RegistryBuilder::live_work), with the place of the caller.
+    ///
+    /// # Panics
+    ///
+    /// If it is not called from within a tokio runtime.
+    #[track_caller]
+    pub fn spawn<F>(&self, peer: Option<SocketAddr>, serve: impl FnOnce(Place) -> F) -> JoinHandle<F::Output>
+    where
+        F: Future + Send + 'static,
+        F::Output: Send + 'static,
+    {
+        let place = self.open(peer);
+        let kinds = &self.inner.kinds;
+        let entry = kinds.connection(place.shared());
+        place.shared().set_work(entry.id());
+        kinds.connections.spawn_as(entry, serve(place))
     }
 
     /// How many connections there are: open sockets, and those whose last request is not over yet.
@@ -174,13 +210,14 @@ impl Registry {
                 peer: shared.peer(),
                 state: shared.state(),
                 age: now.duration_since(shared.opened),
+                entry: shared.work(),
                 requests: shared
                     .requests
                     .list(shared.opened)
                     .into_iter()
-                    .map(|Live { method, uri, route, since, .. }| {
+                    .map(|Live { method, uri, route, since, entry, .. }| {
                         let age = now.duration_since(since);
-                        OpenRequest { method, uri, route, age }
+                        OpenRequest { method, uri, route, age, entry }
                     })
                     .collect(),
             })
@@ -235,6 +272,7 @@ pub struct RegistryBuilder {
     observer: Option<Arc<dyn Observer>>,
     context: Option<Arc<dyn Any + Send + Sync>>,
     wording: Wording,
+    work: Option<tasks::Registry>,
 }
 
 impl RegistryBuilder {
@@ -259,16 +297,24 @@ impl RegistryBuilder {
         self
     }
 
+    /// Its connections, requests and upgraded sockets are listed among the live work of `registry`; unless this says
+    /// otherwise, of the [current](graceful_tasks::Registry::current) one.
+    pub fn live_work(mut self, registry: &tasks::Registry) -> Self {
+        self.work = Some(registry.clone());
+        self
+    }
+
     /// The registry, empty.
     #[must_use]
     pub fn build(self) -> Registry {
-        let Self { observer, context, wording } = self;
+        let Self { observer, context, wording, work } = self;
         let inner = Inner {
             roll: Roll::new(),
             observer,
             context,
             wording,
             upgrades: Upgrades::default(),
+            kinds: Kinds::of(&work.unwrap_or_else(tasks::Registry::current)),
             opened: AtomicU64::new(0),
             closed: Default::default(),
         };
@@ -278,10 +324,11 @@ impl RegistryBuilder {
 
 impl fmt::Debug for RegistryBuilder {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { observer, context, wording: _ } = self;
+        let Self { observer, context, wording: _, work } = self;
         f.debug_struct("RegistryBuilder")
             .field("observer", &observer.is_some())
             .field("context", &context.is_some())
+            .field("work", work)
             .finish_non_exhaustive()
     }
 }
@@ -357,6 +404,10 @@ impl Entry {
     /// How refusals are worded.
     pub(crate) fn wording(&self) -> &Wording {
         &self.registry.wording
+    }
+
+    pub(crate) fn kinds(&self) -> &Kinds {
+        &self.registry.kinds
     }
 }
 

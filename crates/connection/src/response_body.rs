@@ -5,6 +5,7 @@ use std::{
 
 use bytes::Bytes;
 use graceful_answer::AnswerBody;
+use graceful_tasks::Part;
 use http::Version;
 use http_body::{Body, Frame, SizeHint};
 use pin_project::pin_project;
@@ -33,7 +34,10 @@ impl<B: Body<Data = Bytes>> Body for ResponseBody<B> {
 
     fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, B::Error>>> {
         let this = self.project();
-        let polled = this.body.poll_frame(cx);
+        let work = this.guard.as_mut().and_then(|guard| guard.work.as_mut());
+        let part = Part::begin(work, cx);
+        let polled = this.body.poll_frame(&mut Context::from_waker(part.waker()));
+        part.end(polled.is_pending());
         if *this.http2 {
             match &polled {
                 Poll::Pending => stream::note_application_waits(),

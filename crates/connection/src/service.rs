@@ -11,6 +11,7 @@ use std::{
 
 use bytes::Bytes;
 use graceful_answer::AnswerBody;
+use graceful_tasks as tasks;
 use http::{
     Extensions, HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Uri, Version,
     header::{CONNECTION, CONTENT_TYPE, EXPECT, UPGRADE},
@@ -98,13 +99,15 @@ impl<S: HttpService> hyper::service::Service<Request<Incoming>> for Tracked<S> {
 
     fn call(&self, request: Request<Incoming>) -> Self::Future {
         let http2 = request.version() == Version::HTTP_2;
-        let now = Instant::now();
+        let now = tasks::now();
         let shared = &self.entry.shared;
-        let guard = RequestGuard::new(&self.entry, request.method(), request.uri(), now);
+        let (mut guard, work) = RequestGuard::new(&self.entry, request.method(), request.uri(), now);
         let mut flags =
             Flags { version: request.version(), connect: request.method() == Method::CONNECT, close: false };
         if http2 {
-            shared.announce_stream();
+            shared.announce_stream(work);
+        } else {
+            guard.work = Some(work);
         }
         let admitted = self
             .admit(&request)
@@ -176,12 +179,16 @@ impl Flags {
 pub(crate) struct RequestGuard {
     entry: Arc<Entry>,
     number: u64,
+    /// Among the live work. `None` over HTTP/2, where the stream's task has it.
+    pub(crate) work: Option<tasks::Entry>,
 }
 
 impl RequestGuard {
-    pub(crate) fn new(entry: &Arc<Entry>, method: &Method, uri: &Uri, since: Instant) -> Self {
-        let number = entry.shared.begin_request(method, uri, since);
-        Self { entry: Arc::clone(entry), number }
+    pub(crate) fn new(entry: &Arc<Entry>, method: &Method, uri: &Uri, since: Instant) -> (Self, tasks::Entry) {
+        let shared = &entry.shared;
+        let work = entry.kinds().request(shared, shared.requests.next());
+        let number = shared.begin_request(method, uri, since, work.id());
+        (Self { entry: Arc::clone(entry), number, work: None }, work)
     }
 
     pub(crate) fn shared(&self) -> &Shared {
@@ -221,8 +228,14 @@ impl<S: HttpService> Future for ResponseFuture<S> {
         let mut this = self.project();
         let flags = *this.flags;
         let polled = loop {
+            let work = this.guard.as_mut().and_then(|guard| guard.work.as_mut());
             let future = match this.state.as_mut().project() {
-                StateProj::Called(future) => break future.poll(cx),
+                StateProj::Called(future) => {
+                    let part = tasks::Part::begin(work, cx);
+                    let polled = future.poll(&mut Context::from_waker(part.waker()));
+                    part.end(polled.is_pending());
+                    break polled;
+                }
                 StateProj::Failed(error) => break error.take().map_or(Poll::Pending, |error| Poll::Ready(Err(error))),
                 StateProj::Refused(response) => match response.take() {
                     Some(response) => {
@@ -233,7 +246,10 @@ impl<S: HttpService> Future for ResponseFuture<S> {
                 },
                 StateProj::Waiting(waiting) => {
                     let (service, request) = &mut **waiting;
-                    match service.poll_ready(cx) {
+                    let part = tasks::Part::begin(work, cx);
+                    let ready = service.poll_ready(&mut Context::from_waker(part.waker()));
+                    part.end(ready.is_pending());
+                    match ready {
                         Poll::Pending => break Poll::Pending,
                         Poll::Ready(Err(error)) => break Poll::Ready(Err(error)),
                         Poll::Ready(Ok(())) => match request.take() {
@@ -264,13 +280,14 @@ fn finish<A, B>(
     wrap: impl FnOnce(A) -> AnswerBody<B>,
 ) -> Response<ResponseBody<B>> {
     if let Some(guard) = &guard {
-        on_head(&mut response, sized, &guard.entry.shared, flags, upgrade);
+        on_head(&mut response, sized, &guard.entry, flags, upgrade);
     }
     response.map(|body| ResponseBody::new(wrap(body), flags.version, guard))
 }
 
 /// What a response's head says about the connection.
-fn on_head<B>(response: &mut Response<B>, sized: bool, shared: &Shared, flags: Flags, upgrade: Option<UpgradePlace>) {
+fn on_head<B>(response: &mut Response<B>, sized: bool, entry: &Entry, flags: Flags, upgrade: Option<UpgradePlace>) {
+    let shared = &entry.shared;
     // Events have no last byte to wait for, and so no length; a reader that stops is still cut.
     if !sized && is_event_stream(response.headers()) {
         if flags.is_http2() {
@@ -285,7 +302,7 @@ fn on_head<B>(response: &mut Response<B>, sized: bool, shared: &Shared, flags: F
     shared.socket.set_answering(true);
     let accepted = flags.connect && response.status().is_success();
     if accepted || response.status() == StatusCode::SWITCHING_PROTOCOLS {
-        shared.upgrade(upgrade);
+        shared.upgrade(upgrade, entry.kinds().upgraded(shared));
     } else if flags.close || shared.is_last_answer() || shared.socket.has_unreadable_body() {
         response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
     }

@@ -15,11 +15,12 @@ use std::{
     net::SocketAddr,
     sync::{
         Arc, Mutex, MutexGuard, OnceLock, PoisonError,
-        atomic::{AtomicU8, Ordering::Relaxed},
+        atomic::{AtomicU8, AtomicU64, Ordering::Relaxed},
     },
     task::Waker,
 };
 
+use graceful_tasks as tasks;
 use http::{Method, Uri};
 use tokio::time::Instant;
 
@@ -44,8 +45,8 @@ pub(crate) struct Shared {
     pub(crate) opened: Instant,
     pub(crate) requests: Requests,
     pub(crate) socket: Socket,
-    /// The socket's place among the upgraded ones, once it is one.
-    upgraded_place: Mutex<Option<UpgradePlace>>,
+    /// What stands for the socket once it is upgraded.
+    upgraded_as: Mutex<Upgraded>,
     observer: Option<Arc<dyn Observer>>,
     /// What the server lets handlers look up.
     pub(crate) context: Option<Arc<dyn Any + Send + Sync>>,
@@ -54,8 +55,10 @@ pub(crate) struct Shared {
     http2: Flag,
     /// The connection is to end when what is in flight is answered.
     close_wanted: Flag,
-    /// The next future that hyper hands to the executor is a stream, not the pump of a tunnel.
-    stream_announced: Flag,
+    /// The next future that hyper hands to the executor is this request's stream, not the pump of a tunnel.
+    stream_announced: Mutex<Option<tasks::Entry>>,
+    /// The connection's entry among the live work, or the upgraded socket's; 0 if it has none.
+    work: AtomicU64,
     told: Told,
     /// What the handshake agreed on, once it is done.
     #[cfg(feature = "tls")]
@@ -76,14 +79,15 @@ impl Shared {
             opened: Instant::now(),
             requests: Requests::default(),
             socket: Socket::default(),
-            upgraded_place: Mutex::new(None),
+            upgraded_as: Mutex::default(),
             observer,
             context,
             state: AtomicU8::new(ConnectionState::New.to_u8()),
             reason: OnceLock::new(),
             http2: Flag::default(),
             close_wanted: Flag::default(),
-            stream_announced: Flag::default(),
+            stream_announced: Mutex::new(None),
+            work: AtomicU64::new(0),
             told: Told::new(),
             #[cfg(feature = "tls")]
             tls: OnceLock::new(),
@@ -160,23 +164,33 @@ impl Shared {
     }
 
     /// hyper calls the service and hands over the stream's future right after, in one poll of the connection's task.
-    pub(crate) fn announce_stream(&self) {
-        self.stream_announced.set();
+    pub(crate) fn announce_stream(&self, work: tasks::Entry) {
+        *lock(&self.stream_announced) = Some(work);
     }
 
-    pub(crate) fn take_announced_stream(&self) -> bool {
-        self.stream_announced.take()
+    pub(crate) fn take_announced_stream(&self) -> Option<tasks::Entry> {
+        lock(&self.stream_announced).take()
+    }
+
+    // Live work.
+
+    pub(crate) fn work(&self) -> Option<u64> {
+        Some(self.work.load(Relaxed)).filter(|id| *id != 0)
+    }
+
+    pub(crate) fn set_work(&self, id: u64) {
+        self.work.store(id, Relaxed);
     }
 
     // Requests.
 
     /// Gives the number to end it with.
-    pub(crate) fn begin_request(&self, method: &Method, uri: &Uri, since: Instant) -> u64 {
+    pub(crate) fn begin_request(&self, method: &Method, uri: &Uri, since: Instant, work: u64) -> u64 {
         let (number, first) = if self.is_http2() {
-            self.requests.begin_stream(method.clone(), uri.clone(), since)
+            self.requests.begin_stream(method.clone(), uri.clone(), since, work)
         } else {
             self.socket.begin_request();
-            (self.requests.begin(method, uri, since.saturating_duration_since(self.opened)), true)
+            (self.requests.begin(method, uri, since.saturating_duration_since(self.opened), work), true)
         };
         if first {
             self.set_state(ConnectionState::Active);
@@ -213,20 +227,22 @@ impl Shared {
     }
 
     /// The socket is about to be handed over; its place is given back with the connection's own.
-    pub(crate) fn upgrade(&self, place: Option<UpgradePlace>) {
-        *self.upgraded_place() = place;
+    pub(crate) fn upgrade(&self, place: Option<UpgradePlace>, work: tasks::Entry) {
+        self.set_work(work.id());
+        *lock(&self.upgraded_as) = Upgraded { _place: place, work: Some(work) };
         self.socket.set_upgrading();
     }
 
-    fn upgraded_place(&self) -> MutexGuard<'_, Option<UpgradePlace>> {
-        self.upgraded_place.lock().unwrap_or_else(PoisonError::into_inner)
+    /// For the socket, to be polled through it.
+    pub(crate) fn take_upgraded_work(&self) -> Option<tasks::Entry> {
+        lock(&self.upgraded_as).work.take()
     }
 
     // The end.
 
     pub(crate) fn close_socket(&self) {
         self.socket.close();
-        drop(self.upgraded_place().take());
+        drop(std::mem::take(&mut *lock(&self.upgraded_as)));
         self.set_state(ConnectionState::Closed);
     }
 
@@ -295,4 +311,17 @@ impl fmt::Debug for Shared {
             .field("signal", &self.signal())
             .finish_non_exhaustive()
     }
+}
+
+/// What stands for an upgraded socket.
+#[derive(Debug, Default)]
+struct Upgraded {
+    /// Among those that there may be.
+    _place: Option<UpgradePlace>,
+    /// Among the live work, until the socket takes it.
+    work: Option<tasks::Entry>,
+}
+
+fn lock<T>(cell: &Mutex<T>) -> MutexGuard<'_, T> {
+    cell.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -118,15 +118,13 @@ where
         }
     }
 
-    #[expect(clippy::disallowed_methods, reason = "the registry of connections knows it, and shutdown waits on that")]
     fn connection<Io>(&self, accepted: Accepted<ProxyIo<Io>>)
     where
         Io: AsyncRead + AsyncWrite + ZeroLinger + Unpin + Send + 'static,
     {
         let Accepted { io, peer, .. } = accepted;
         // Registered before anything is read: a shutdown knows it from the start.
-        let place = self.registry.open(peer.socket_addr());
-        tokio::spawn(self.clone().serve(io, place, peer));
+        self.registry.spawn(peer.socket_addr(), |place| self.clone().serve(io, place, peer));
     }
 
     async fn serve<Io>(self, mut io: ProxyIo<Io>, place: Place, peer: Peer)

@@ -6,8 +6,7 @@
 
 use std::{convert::Infallible, process, sync::LazyLock, thread, time::Duration};
 
-use graceful_connection::Registry;
-use graceful_shutdown::{Shutdown, Why};
+use graceful_shutdown::Why;
 use tokio::{
     runtime::Handle,
     signal::unix::{SignalKind, signal},
@@ -15,7 +14,7 @@ use tokio::{
     time::{Instant, sleep, sleep_until},
 };
 
-use crate::server::{late, tell_late};
+use crate::server::{Draining, late, tell_late};
 
 /// How long after the deadline, or after force, a runtime that works has come to its end by itself.
 const PATIENCE: Duration = Duration::from_secs(1);
@@ -29,8 +28,7 @@ static DRAIN: LazyLock<watch::Sender<Option<Drain>>> = LazyLock::new(|| watch::S
 #[derive(Clone)]
 struct Drain {
     deadline: Instant,
-    shutdown: Shutdown,
-    registry: Registry,
+    draining: Draining,
     /// The runtime that drains.
     runtime: Handle,
 }
@@ -38,18 +36,16 @@ struct Drain {
 /// Says that a drain has begun; it is over when this is dropped.
 #[derive(Debug)]
 #[must_use]
-pub(crate) struct Draining(());
+pub(crate) struct Guard(());
 
-impl Draining {
-    pub(crate) fn begin(deadline: Instant, shutdown: &Shutdown, registry: &Registry) -> Self {
-        let (shutdown, registry) = (shutdown.clone(), registry.clone());
-        let drain = Drain { deadline, shutdown, registry, runtime: Handle::current() };
-        DRAIN.send_replace(Some(drain));
+impl Guard {
+    pub(crate) fn new(deadline: Instant, draining: Draining) -> Self {
+        DRAIN.send_replace(Some(Drain { deadline, draining, runtime: Handle::current() }));
         Self(())
     }
 }
 
-impl Drop for Draining {
+impl Drop for Guard {
     fn drop(&mut self) {
         DRAIN.send_replace(None);
     }
@@ -80,7 +76,7 @@ async fn overdue(drain: Option<&Drain>) {
     let over = async {
         tokio::select! {
             () = sleep_until(drain.deadline) => {}
-            () = drain.shutdown.forced() => {}
+            () = drain.draining.shutdown.forced() => {}
         }
         sleep(PATIENCE).await;
     };
@@ -103,8 +99,11 @@ async fn poke(runtime: &Handle) -> Infallible {
 }
 
 fn end(drain: &Drain) {
-    let why = if drain.shutdown.is_forced() { Why::Forced } else { Why::Deadline };
-    let late: Vec<_> = drain.registry.list().into_iter().flat_map(|open| late(open, &why)).collect();
+    let Draining { shutdown, registry, work } = &drain.draining;
+    let why = if shutdown.is_forced() { Why::Forced } else { Why::Deadline };
+    // Which thread runs it is all that can be known: nobody is left to ask.
+    let dump = work.snapshot();
+    let late: Vec<_> = registry.list().into_iter().flat_map(|open| late(open, &why, &dump)).collect();
     tell_late(&late, "left behind");
     tracing::error!(
         target: "graceful::shutdown",

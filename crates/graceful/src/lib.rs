@@ -51,9 +51,18 @@
 //!
 //! SIGTERM or SIGINT: `/readyz` on the internal port says 503; after [`Config::drain_delay`] the connections that the
 //! kernel has already accepted are taken in, and the listener closes; idle connections close, answers carry
-//! `Connection: close` or GOAWAY; then the hooks of [`Phase::Workers`] run, then those of [`Phase::Resources`]. One
-//! deadline, [`Config::shutdown_timeout`], bounds all of it; a second signal ends it at once. What is left is closed by
-//! force and named in the log, and the exit code is 3.
+//! `Connection: close` or GOAWAY; then what was started with [`spawn`](spawn()) is told to end, and waited for; then the
+//! hooks of [`Phase::Workers`] run, then those of [`Phase::Resources`]. One deadline, [`Config::shutdown_timeout`],
+//! bounds all of it; a second signal ends it at once. What is left is closed by force and named in the log, with the
+//! place where it waits, and the exit code is 3.
+//!
+//! # Work that outlives its request
+//!
+//! [`spawn`](spawn()), [`spawn_named`] and [`spawn_blocking`] start it so that it is not lost: it is waited for at the end,
+//! it is told with [`cancelled`], it keeps the request's span, and its panic is logged. A bare `tokio::spawn` has none of
+//! that.
+//!
+//! In a test, [`leak_checked`] fails if anything is left behind: a connection, a request, a task.
 //!
 //! # Two generations on one port
 //!
@@ -115,6 +124,10 @@ pub use graceful_request_logger as request_logger;
 pub use graceful_shutdown as shutdown;
 #[doc(no_inline)]
 pub use graceful_shutdown::{HookContext, Phase, Report, Shutdown};
+#[doc(inline)]
+pub use graceful_tasks as tasks;
+#[doc(inline)]
+pub use graceful_tasks::{LeakCheck, cancelled, is_cancelled, leak_checked, spawn, spawn_blocking, spawn_named};
 #[doc(inline)]
 pub use graceful_timeout as timeout;
 

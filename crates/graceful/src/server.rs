@@ -10,9 +10,10 @@ use graceful_connection::tls::TlsSettings;
 use graceful_connection::{HttpService, Registry, Settings};
 use graceful_listener::{AnyListener, IpPrefix, Listener, Proxied, ResetSwitch, Several, TcpListener};
 use graceful_shutdown::{Budget, HookContext, Phase, Shutdown, Signals};
+use graceful_tasks::Claim;
 
 use self::drain::Order;
-pub(crate) use self::drain::{late, tell_late};
+pub(crate) use self::drain::{Draining, late, tell_late};
 use crate::{
     Config, Error, Report,
     accept::{Serve, accept},
@@ -121,7 +122,7 @@ impl Server {
             Some(address) => Some(TcpListener::bind(address).await?),
             None => None,
         };
-        Ok(BoundServer { router, config, shutdown, tls, signals, public, proxies, internal })
+        Ok(BoundServer { router, config, shutdown, tls, signals, public, proxies, internal, work: Claim::of_current() })
     }
 
     /// Binds, serves until a signal or [`Shutdown::trigger`], drains, and says how that went.
@@ -159,6 +160,8 @@ pub struct BoundServer {
     /// Who is trusted to say who the client is.
     proxies: Vec<IpPrefix>,
     internal: Option<TcpListener>,
+    /// Where its connections and requests are listed, and what they spawn.
+    work: Claim,
 }
 
 impl BoundServer {
@@ -180,6 +183,16 @@ impl BoundServer {
         self.shutdown.clone()
     }
 
+    /// The live work of this server: its connections, requests and upgraded sockets, and what they
+    /// [spawn](crate::spawn()).
+    ///
+    /// It is the [current](graceful_tasks::Registry::current) registry, that of the process, so that what was spawned
+    /// before the server ran is waited for as well. A second server in the process has a registry of its own.
+    #[must_use]
+    pub const fn live_work(&self) -> &graceful_tasks::Registry {
+        self.work.registry()
+    }
+
     /// Serves until a signal (SIGINT, SIGTERM) or [`Shutdown::trigger`], then drains.
     ///
     /// A second signal, or [`Shutdown::force`], ends the drain at once. Dropping the future closes every connection.
@@ -188,7 +201,7 @@ impl BoundServer {
     ///
     /// [`Error::Forced`] if something had to be closed by force, or a hook panicked.
     pub async fn run(self) -> Result<Report, Error> {
-        let Self { router, config, shutdown, tls, mut signals, public, proxies, internal } = self;
+        let Self { router, config, shutdown, tls, mut signals, public, proxies, internal, work } = self;
         let addresses: Vec<_> = public
             .iter()
             .filter_map(|listener| listener.local_addr().ok())
@@ -200,7 +213,10 @@ impl BoundServer {
             "listening"
         );
         systemd::ready();
-        let registry = Registry::builder().context(shutdown.clone()).answer(Refusals::new(&config)).build();
+        let work = work.registry();
+        let registry =
+            Registry::builder().context(shutdown.clone()).answer(Refusals::new(&config)).live_work(work).build();
+        let draining = Draining { shutdown: shutdown.clone(), registry: registry.clone(), work: work.clone() };
         let _cut = ForceOnDrop(registry.clone());
         let log = ServerLog::default();
         let serve = Serve {
@@ -215,13 +231,13 @@ impl BoundServer {
         };
         let served = async {
             let reset = serve.reset.clone();
-            let order = serve_public(public, &proxies, serve, &config, &shutdown).await;
+            let order = serve_public(public, &proxies, serve, &config, &draining).await;
             tokio::select! {
-                report = drain::drain(&shutdown, &registry, &reset, &order, &log) => report,
+                report = drain::drain(&draining, &reset, &order, &log) => report,
                 never = systemd::extend(order.deadline()) => match never {},
             }
         };
-        let internal = serve_internal(internal, &shutdown);
+        let internal = serve_internal(internal, &shutdown, work);
         let report = tokio::select! {
             report = served => report,
             never = internal => match never {},
@@ -241,7 +257,7 @@ impl BoundServer {
 
 impl fmt::Debug for BoundServer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { router: _, config, shutdown, tls: _, signals: _, public, proxies, internal } = self;
+        let Self { router: _, config, shutdown, tls: _, signals: _, public, proxies, internal, work: _ } = self;
         f.debug_struct("BoundServer")
             .field("config", config)
             .field("shutdown", shutdown)
@@ -258,17 +274,17 @@ async fn serve_public<S>(
     proxies: &[IpPrefix],
     serve: Serve<S>,
     config: &Config,
-    shutdown: &Shutdown,
+    draining: &Draining,
 ) -> Order
 where
     S: HttpService,
     WithPeer<S>: HttpService,
 {
-    let registry = serve.registry.clone();
+    let Draining { shutdown, registry, .. } = draining;
     let mut order = None;
     let stop = async {
         shutdown.triggered().await;
-        order = Some(Order::given(config.shutdown_timeout, shutdown, &registry));
+        order = Some(Order::given(config.shutdown_timeout, draining));
         systemd::stopping();
         if !config.drain_delay.is_zero() {
             tracing::info!(target: "graceful::shutdown", delay = ?config.drain_delay, "not ready any more, still accepting");
@@ -292,13 +308,17 @@ where
         () = accept(public::limited(listener, config, &serve.per_address, proxies), serve, stop) => {}
         () = over => {}
     }
-    order.unwrap_or_else(|| Order::given(config.shutdown_timeout, shutdown, &registry))
+    order.unwrap_or_else(|| Order::given(config.shutdown_timeout, draining))
 }
 
 /// Serves the internal port, to the end of everything and beyond.
-async fn serve_internal(listener: Option<TcpListener>, shutdown: &Shutdown) -> std::convert::Infallible {
+async fn serve_internal(
+    listener: Option<TcpListener>,
+    shutdown: &Shutdown,
+    work: &graceful_tasks::Registry,
+) -> std::convert::Infallible {
     if let Some(listener) = listener {
-        let registry = Registry::new();
+        let registry = Registry::builder().live_work(work).build();
         let _cut = ForceOnDrop(registry.clone());
         let serve = Serve {
             service: crate::stack::plain(internal::router(shutdown.readiness())),

@@ -62,8 +62,10 @@
 //!
 //! 1. The order is given: [`Readiness`] turns false, [`Shutdown::triggered`] ends everywhere.
 //! 2. The server finishes what is in flight, until [`Shutdown::phases_start_by`] at the latest.
-//! 3. [`Phase::Workers`]: what works in the background finishes and stops.
-//! 4. [`Phase::Resources`]: what everyone else needed is closed.
+//! 3. Live work that nobody waited for yet, as that of [`graceful_tasks::spawn()`], is told and waited for:
+//!    [`Shutdown::end_work`].
+//! 4. [`Phase::Workers`]: what works in the background finishes and stops.
+//! 5. [`Phase::Resources`]: what everyone else needed is closed.
 //!
 //! Within a phase the hooks run side by side; a phase begins when all of the one before have ended, were late, or died.
 //! The [deadline arithmetic](Budget) makes sure that the late ones do not take the time of those after them.
@@ -74,6 +76,7 @@
 mod budget;
 mod cause;
 mod hooks;
+mod look;
 mod order;
 mod phases;
 mod readiness;
@@ -82,6 +85,7 @@ mod shutdown;
 #[cfg(unix)]
 mod signals;
 mod sync;
+mod work;
 
 #[cfg(test)]
 mod tests;
@@ -89,6 +93,7 @@ mod tests;
 pub use self::budget::Budget;
 pub use self::cause::{Cause, Sig};
 pub use self::hooks::{HookContext, Phase};
+pub use self::look::Look;
 pub use self::readiness::Readiness;
 pub use self::report::{Late, Report, Step, Why};
 pub use self::shutdown::Shutdown;

@@ -1,5 +1,6 @@
 mod order;
 mod phases;
+mod work;
 
 use std::{
     fmt,

@@ -19,6 +19,7 @@ async fn a_handler_that_never_ends_is_cut_at_the_deadline_and_named() {
     let ended = program.ended().await;
     assert!(client.try_answer().await.is_err(), "there is no answer");
     check_forced(&ended, "/slow", &peer, "at the deadline");
+    check_place(&ended, "sleep at ", "time.rs:");
     assert!(ended.took < Duration::from_secs(1) + GRACE, "{:?}", ended.took);
 
     let record = ended.log.access("/slow", 1).await.swap_remove(0);
@@ -32,6 +33,7 @@ async fn a_handler_that_blocks_its_thread_does_not_keep_the_process() {
     program.signal(Signal::SIGTERM);
     let ended = program.ended().await;
     check_forced(&ended, "/block", &client.address().to_string(), "at the deadline");
+    check_place(&ended, "running on tokio-", "");
     assert!(ended.took < Duration::from_secs(1) + GRACE, "{:?}", ended.took);
 }
 
@@ -55,6 +57,7 @@ async fn a_second_signal_forces_at_once() {
         program.signal(second);
         let ended = program.ended().await;
         check_forced(&ended, "/slow", &client.address().to_string(), "forced");
+        check_place(&ended, "sleep at ", "time.rs:");
         assert!(ended.took < GRACE, "{second}: {:?}", ended.took);
         assert_eq!(ended.log.message("second shutdown signal, forcing").await["signal"], second.as_str());
     }
@@ -77,6 +80,17 @@ async fn a_websocket_that_stays_is_cut_at_the_deadline_and_named() {
     let late = ended.log.message("closed by force").await["late"].to_string();
     assert!(late.contains(&client.address().to_string()) && late.contains("upgraded"), "{late}");
     assert!(ended.took < Duration::from_secs(1) + GRACE, "{:?}", ended.took);
+}
+
+/// The line in the log and the report say what the late one did, and where in the source.
+fn check_place(ended: &Ended, does: &str, file: &str) {
+    let lines = ended.log.lines();
+    for (message, field) in [("closed by force", "late"), ("server stopped by force", "report")] {
+        let line = lines.iter().find(|line| line["message"] == message).expect(message);
+        let text = line[field].as_str().expect("text");
+        let place = text.split_once(" place='").and_then(|(_, rest)| rest.split_once('\'')).expect(text).0;
+        assert!(place.starts_with(does) && place.contains(file), "the place where it waits: {text}");
+    }
 }
 
 /// Exit code 3, one line on standard error, and lines in the log that name the request.

@@ -125,6 +125,7 @@ impl<F: Future<Output = ()>> Future for StreamTask<F> {
             }
             let notes = NOTES.get();
             let now = Instant::now();
+            graceful_tasks::time_is(now);
             *this.sent += notes.sent;
             if notes.application_waits {
                 this.pace.go(now);

@@ -25,6 +25,8 @@ pub(crate) struct Requests {
     /// What is in flight, so that a shutdown can name what it waits for. HTTP/1: the method and the target of the one
     /// there can be, tagged with the nanoseconds from `opened` to its head. Written for each request: no lock, no count.
     current: Note,
+    /// HTTP/1: its entry among the live work.
+    work: AtomicU64,
     /// HTTP/1: its route, tagged with its number.
     route: Note,
     /// HTTP/2: the streams. Touched by the tasks of one connection only.
@@ -42,6 +44,8 @@ pub(crate) struct Live {
     pub(crate) uri: Uri,
     pub(crate) route: Option<Arc<str>>,
     pub(crate) since: Instant,
+    /// Its entry among the live work.
+    pub(crate) entry: u64,
 }
 
 /// The limits that a request has moved.
@@ -82,9 +86,15 @@ impl Requests {
         max != 0 && self.started() >= max
     }
 
+    /// The number of the request that is about to begin. They begin in the connection's own task only.
+    pub(crate) fn next(&self) -> u64 {
+        self.started() + 1
+    }
+
     /// HTTP/1: a request begins, so long after the connection did. All of it in the connection's task.
-    pub(super) fn begin(&self, method: &Method, uri: &Uri, after: Duration) -> u64 {
-        let number = self.started() + 1;
+    pub(super) fn begin(&self, method: &Method, uri: &Uri, after: Duration, work: u64) -> u64 {
+        let number = self.next();
+        self.work.store(work, Relaxed);
         self.started.store(number, Relaxed);
         let target = match uri.path_and_query() {
             Some(path) => path.as_str(),
@@ -109,11 +119,10 @@ impl Requests {
     }
 
     /// HTTP/2: a stream begins. Gives its number, and whether it is the only one.
-    pub(super) fn begin_stream(&self, method: Method, uri: Uri, since: Instant) -> (u64, bool) {
-        // They begin in the connection's own task only.
-        let number = self.started() + 1;
+    pub(super) fn begin_stream(&self, method: Method, uri: Uri, since: Instant, entry: u64) -> (u64, bool) {
+        let number = self.next();
         self.started.store(number, Relaxed);
-        self.streams().push(Live { number, method, uri, route: None, since });
+        self.streams().push(Live { number, method, uri, route: None, since, entry });
         (number, self.in_flight.fetch_add(1, AcqRel) == 0)
     }
 
@@ -128,6 +137,10 @@ impl Requests {
         drop(ended);
         // AcqRel: whoever sees zero also sees all that the requests did.
         self.in_flight.fetch_sub(1, AcqRel) == 1
+    }
+
+    pub(crate) fn get(&self, number: u64, opened: Instant) -> Option<Live> {
+        self.list(opened).into_iter().find(|live| live.number == number)
     }
 
     /// What is in flight on a connection that was opened then.
@@ -145,6 +158,7 @@ impl Requests {
             method: current.title.parse().unwrap_or_default(),
             uri: current.text.parse().unwrap_or_default(),
             since: opened + Duration::from_nanos(current.tag),
+            entry: self.work.load(Relaxed),
         }]
     }
 

@@ -9,6 +9,7 @@ mod expect;
 mod http1;
 mod http2;
 mod keep_alive;
+mod live_work;
 mod refusals;
 mod server;
 mod states;

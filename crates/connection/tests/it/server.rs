@@ -58,9 +58,8 @@ pub(crate) fn connect_to(registry: Registry, settings: Settings) -> Client {
     // Small enough that a response of a few KiB fills it when nobody reads.
     let (io, socket) = tokio::io::duplex(4 << 10);
     let registry = checked::registered(registry);
-    let place = registry.open(None);
     let service = tower::service_fn(handle);
-    let server = tokio::spawn(Connection::new(socket, place, service, Arc::new(settings)));
+    let server = registry.spawn(None, |place| Connection::new(socket, place, service, Arc::new(settings)));
     Client { io, server, registry, start: Instant::now() }
 }
 

@@ -4,10 +4,11 @@ use std::time::Duration;
 
 use graceful_connection::{Open, OpenRequest, Registry};
 use graceful_listener::ResetSwitch;
-use graceful_shutdown::{Budget, Late, Report, Shutdown, Step, Why};
-use tokio::time::{Instant, sleep_until, timeout};
+use graceful_shutdown::{Budget, Late, Look, Report, Shutdown, Step, Why};
+use graceful_tasks::Dump;
+use tokio::time::{Instant, timeout};
 
-use crate::{last_resort::Draining, server_log::ServerLog};
+use crate::{last_resort, server_log::ServerLog};
 
 /// The target of what a shutdown says, here and in `graceful-shutdown`.
 const TARGET: &str = "graceful::shutdown";
@@ -16,21 +17,30 @@ const TARGET: &str = "graceful::shutdown";
 /// thread is blocked is left behind.
 const FORCED: Duration = Duration::from_millis(250);
 
+/// What is drained.
+#[derive(Clone, Debug)]
+pub(crate) struct Draining {
+    pub(crate) shutdown: Shutdown,
+    pub(crate) registry: Registry,
+    /// What is live, whoever has started it.
+    pub(crate) work: graceful_tasks::Registry,
+}
+
 /// When the order to end was given, and how much time there is from then on.
 #[derive(Debug)]
 pub(super) struct Order {
     at: Instant,
     budget: Budget,
     /// From the order on, not from when the accept loop has ended: that needs a runtime that works.
-    _draining: Draining,
+    _last_resort: last_resort::Guard,
 }
 
 impl Order {
     /// The order was given now.
-    pub(super) fn given(total: Duration, shutdown: &Shutdown, registry: &Registry) -> Self {
+    pub(super) fn given(total: Duration, draining: &Draining) -> Self {
         let budget = Budget::new(total);
-        let draining = Draining::begin(budget.deadline(), shutdown, registry);
-        Self { at: Instant::now(), budget, _draining: draining }
+        let last_resort = last_resort::Guard::new(budget.deadline(), draining.clone());
+        Self { at: Instant::now(), budget, _last_resort: last_resort }
     }
 
     pub(super) const fn deadline(&self) -> Instant {
@@ -38,17 +48,17 @@ impl Order {
     }
 }
 
-/// Lets the connections, which were told to drain, finish, then runs the hooks, all within the budget; what is late is
-/// closed by force.
-pub(super) async fn drain(
-    shutdown: &Shutdown,
-    registry: &Registry,
-    reset: &ResetSwitch,
-    order: &Order,
-    log: &ServerLog,
-) -> Report {
+/// Lets the connections, which were told to drain, finish, then tells and awaits the tasks, then runs the hooks, all within
+/// the budget; what is late is closed by force.
+pub(super) async fn drain(draining: &Draining, reset: &ResetSwitch, order: &Order, log: &ServerLog) -> Report {
+    let Draining { shutdown, work, .. } = draining;
     let mut report = Report::new(shutdown.cause().cloned());
-    report.push(connections(shutdown, registry, reset, order).await);
+    report.push(connections(draining, reset, order).await);
+    // Not before the connections: a request in flight may be waiting for a task.
+    if let Some(tasks) = shutdown.end_work(work, is_task, order.budget).await {
+        tell_late(&tasks.late, "aborted");
+        report.push(tasks);
+    }
     report.append(shutdown.run_phases(order.budget).await);
     // What is still to be told of the connections comes before the last word.
     log.flush();
@@ -60,23 +70,32 @@ pub(super) async fn drain(
     report
 }
 
-async fn connections(shutdown: &Shutdown, registry: &Registry, reset: &ResetSwitch, order: &Order) -> Step {
+/// Whether it is a task, and not what the server's own connections are waited for as.
+fn is_task(kind: &str) -> bool {
+    !matches!(kind, Registry::CONNECTION | Registry::REQUEST | Registry::UPGRADED)
+}
+
+async fn connections(draining: &Draining, reset: &ResetSwitch, order: &Order) -> Step {
+    let Draining { shutdown, registry, work } = draining;
     let open = registry.len();
-    let why = tokio::select! {
-        biased;
-        () = registry.closed() => None,
-        () = shutdown.forced() => Some(Why::Forced),
-        () = sleep_until(shutdown.phases_start_by(order.budget)) => Some(Why::Deadline),
-    };
+    let mut look = Look::at(work);
+    // Tasks have their slice of the time, if there are any by then.
+    let mut why = look.wait(shutdown, registry.closed(), shutdown.work_ends_from(order.budget)).await;
+    let tasks = || work.stats().kinds.iter().any(|kind| is_task(kind.kind) && kind.live > 0);
+    if why == Some(Why::Deadline) && !tasks() {
+        look = Look::at(work);
+        why = look.wait(shutdown, registry.closed(), shutdown.phases_start_by(order.budget)).await;
+    }
     let mut step = Step::new("connections");
     if let Some(why) = why {
         // Listed before they are cut: afterwards nobody knows what they were doing.
-        step.late = registry.list().into_iter().flat_map(|open| late(open, &why)).collect();
-        tell_late(&step.late, "closed by force");
+        let left = registry.list();
         // What they have not taken by now, the kernel shall not keep for them.
         reset.on();
         registry.force();
-        let _ = timeout(FORCED, registry.closed()).await;
+        let (_, dump) = tokio::join!(timeout(FORCED, registry.closed()), look.end(FORCED));
+        step.late = left.into_iter().flat_map(|open| late(open, &why, &dump)).collect();
+        tell_late(&step.late, "closed by force");
     }
     step.took = order.at.elapsed();
     step.finished = open.saturating_sub(step.late.len());
@@ -95,24 +114,25 @@ pub(crate) fn tell_late(late: &[Late], what: &'static str) {
 }
 
 /// An entry for each request in flight; one for a connection without any.
-pub(crate) fn late(open: Open, why: &Why) -> Vec<Late> {
-    let Open { peer, state, age, requests, .. } = open;
+pub(crate) fn late(open: Open, why: &Why, dump: &Dump) -> Vec<Late> {
+    let Open { peer, state, age, entry, requests, .. } = open;
     let peer = |late: Late| match peer {
         Some(peer) => late.with("peer", peer),
         None => late,
     };
     if requests.is_empty() {
-        return vec![peer(Late::new("connection", why.clone()).with("state", state)).age(age)];
+        let late = peer(Late::new("connection", why.clone()).with("state", state)).age(age);
+        return vec![entry.into_iter().fold(late, |late, entry| late.place_in(dump, entry))];
     }
     requests
         .into_iter()
-        .map(|OpenRequest { method, uri, route, age, .. }| {
+        .map(|OpenRequest { method, uri, route, age, entry, .. }| {
             let late = Late::new("request", why.clone()).with("method", method).with("path", uri.path());
             let late = match route {
                 Some(route) => late.with("route", route),
                 None => late,
             };
-            peer(late).age(age)
+            peer(late).age(age).place_in(dump, entry)
         })
         .collect()
 }

@@ -7,7 +7,7 @@ const SECOND: Duration = Duration::from_secs(1);
 fn task<F>(stream: F, write: Option<Duration>, stall: Option<Duration>) -> StreamTask<F> {
     let shared = Arc::new(Shared::new(1, None, None, None));
     shared.set_http2();
-    shared.begin_request(&http::Method::GET, &http::Uri::default(), Instant::now());
+    shared.begin_request(&http::Method::GET, &http::Uri::default(), Instant::now(), 1);
     StreamTask::new(stream, shared, &Settings { write, write_stall: stall, ..Settings::default() })
 }
 

@@ -1,0 +1,84 @@
+//! A connection's work in the registry of live work: itself, its requests, its socket after an upgrade.
+
+use std::{
+    fmt::{self, Display},
+    sync::Arc,
+};
+
+use graceful_tasks::{Entry, Kind, Registry};
+
+use crate::shared::Shared;
+
+/// The kinds of it.
+pub(crate) struct Kinds {
+    pub(crate) connections: Kind<ConnectionLabel>,
+    pub(crate) requests: Kind<RequestLabel>,
+    pub(crate) upgraded: Kind<ConnectionLabel>,
+}
+
+pub(crate) const CONNECTION: &str = "connection";
+pub(crate) const REQUEST: &str = "request";
+pub(crate) const UPGRADED: &str = "upgraded";
+
+impl Kinds {
+    pub(crate) fn of(registry: &Registry) -> Self {
+        Self {
+            connections: registry.kind(CONNECTION),
+            requests: registry.kind(REQUEST),
+            upgraded: registry.kind(UPGRADED),
+        }
+    }
+
+    /// The place is the caller's.
+    #[track_caller]
+    pub(crate) fn connection(&self, shared: &Arc<Shared>) -> Entry {
+        self.connections.enter(ConnectionLabel(Arc::clone(shared)))
+    }
+
+    pub(crate) fn request(&self, shared: &Arc<Shared>, number: u64) -> Entry {
+        self.requests.enter(RequestLabel(Arc::clone(shared), number))
+    }
+
+    pub(crate) fn upgraded(&self, shared: &Arc<Shared>) -> Entry {
+        self.upgraded.enter(ConnectionLabel(Arc::clone(shared)))
+    }
+}
+
+/// What is known of the connection at the time of a look.
+///
+/// The cell, not the connection's entry: what is listed somewhere does not keep a connection from being over.
+#[derive(Clone)]
+pub(crate) struct ConnectionLabel(Arc<Shared>);
+
+impl Display for ConnectionLabel {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self(shared) = self;
+        if let Some(peer) = shared.peer() {
+            write!(f, "{peer} ")?;
+        }
+        if shared.is_http2() {
+            f.write_str("HTTP/2 ")?;
+        }
+        write!(f, "{}", shared.state())
+    }
+}
+
+/// Of the request with this number. Its method and path stay where they are until somebody asks.
+#[derive(Clone)]
+pub(crate) struct RequestLabel(Arc<Shared>, u64);
+
+impl Display for RequestLabel {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self(shared, number) = self;
+        let Some(live) = shared.requests.get(*number, shared.opened) else { return Ok(()) };
+        // Without the query: that may be a secret.
+        write!(f, "{} {}", live.method, live.uri.path())?;
+        if let Some(route) = &live.route {
+            write!(f, " route {route}")?;
+        }
+        match shared.peer() {
+            Some(peer) => write!(f, " from {peer}"),
+            None => Ok(()),
+        }
+    }
+}
