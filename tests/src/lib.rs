@@ -19,6 +19,21 @@ pub use self::program::{Ended, Program, run_to_end};
 /// How long anything may take on a machine that has other things to do.
 pub const PATIENCE: Duration = Duration::from_secs(30);
 
+/// Runs a test of servers in this process, on a runtime of its own, and fails if it leaves anything behind: a connection, a
+/// request, a task.
+///
+/// # Panics
+///
+/// If something is left, with what it is, where it was started and where it waits.
+#[track_caller]
+pub fn leaves_nothing<F: Future>(test: F) -> F::Output {
+    // What is over may have to be polled once more, on a machine that has other things to do.
+    match graceful::LeakCheck::new().grace(Duration::from_secs(5)).run(test) {
+        Ok(output) => output,
+        Err(leaks) => panic!("{leaks}"),
+    }
+}
+
 /// Waits for `future`, up to [`PATIENCE`].
 ///
 /// # Panics

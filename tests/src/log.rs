@@ -1,11 +1,11 @@
 use std::{
     io,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, LazyLock, Mutex, PoisonError},
 };
 
 use serde_json::Value;
 use tokio::sync::watch;
-use tracing::subscriber::DefaultGuard;
+use tracing::{Dispatch, subscriber::DefaultGuard};
 use tracing_subscriber::{fmt::MakeWriter, layer::SubscriberExt};
 
 use crate::within;
@@ -31,6 +31,10 @@ impl Log {
     /// a runtime of one thread.
     #[must_use]
     pub fn of_this_thread() -> (Self, DefaultGuard) {
+        // While there is only one subscriber, `tracing` asks that of the thread that comes by a span or an event for the
+        // first time whether anybody wants it, and has the answer for all threads: never, where that one has none.
+        static ANOTHER: LazyLock<Dispatch> = LazyLock::new(|| Dispatch::new(tracing_subscriber::registry()));
+        LazyLock::force(&ANOTHER);
         let log = Self::new();
         let lines = tracing_subscriber::fmt::layer()
             .json()

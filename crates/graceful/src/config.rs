@@ -131,6 +131,15 @@ pub struct Config {
     #[serde(with = "plain")]
     pub drain_delay: Duration,
 
+    /// How many connections, requests and tasks may be alive before the log warns, once, with the most numerous groups of
+    /// them. Something above what the other limits allow: it is to tell of a leak. Default 50,000.
+    #[serde(with = "or_off")]
+    pub high_water: Option<usize>,
+    /// How long one poll of a connection, a request or a task may take before the log names it: meanwhile its worker thread
+    /// runs nothing else. Default 1 s.
+    #[serde(with = "or_off")]
+    pub stuck_after: Option<Duration>,
+
     /// How log lines look. Default JSON.
     pub log_format: LogFormat,
     /// What is logged, as `tracing_subscriber`'s `EnvFilter` reads it: `info`, `warn,my_crate=debug`. Default `info`.
@@ -173,6 +182,8 @@ impl Default for Config {
             h2_max_streams: 250,
             shutdown_timeout: Duration::from_secs(30),
             drain_delay: Duration::ZERO,
+            high_water: Some(50_000),
+            stuck_after: Some(Duration::from_secs(1)),
             log_format: LogFormat::Json,
             log_level: "info".to_owned(),
             request_id: RequestIdFormat::V4,
@@ -319,6 +330,8 @@ mod tests {
             ("max_in_flight", "1024"),
             ("max_header_bytes", "65536"),
             ("h2_max_streams", "250"),
+            ("high_water", "50000"),
+            ("stuck_after", "1s"),
         ] {
             assert_eq!(json[field], value, "{field}");
         }

@@ -10,7 +10,7 @@ use graceful_connection::tls::TlsSettings;
 use graceful_connection::{HttpService, Registry, Settings};
 use graceful_listener::{AnyListener, IpPrefix, Listener, Proxied, ResetSwitch, Several, TcpListener};
 use graceful_shutdown::{Budget, HookContext, Phase, Shutdown, Signals};
-use graceful_tasks::Claim;
+use graceful_tasks::{Claim, Watchdog, WatchdogThread};
 
 use self::drain::Order;
 pub(crate) use self::drain::{Draining, late, tell_late};
@@ -214,6 +214,7 @@ impl BoundServer {
         );
         systemd::ready();
         let work = work.registry();
+        let _watchdog = watch(work, &config);
         let registry =
             Registry::builder().context(shutdown.clone()).answer(Refusals::new(&config)).live_work(work).build();
         let draining = Draining { shutdown: shutdown.clone(), registry: registry.clone(), work: work.clone() };
@@ -265,6 +266,23 @@ impl fmt::Debug for BoundServer {
             .field("proxies", proxies)
             .field("internal", internal)
             .finish_non_exhaustive()
+    }
+}
+
+/// Watches the live work, on a thread of its own: to see it also if every worker is stuck.
+fn watch(work: &graceful_tasks::Registry, config: &Config) -> Option<WatchdogThread> {
+    let stuck_after = config.stuck_after.filter(|bound| !bound.is_zero());
+    if config.high_water.is_none() && stuck_after.is_none() {
+        return None;
+    }
+    let watchdog = Watchdog::new(work).high_water(config.high_water).stuck_after(stuck_after);
+    match watchdog.watch_on_thread() {
+        Ok(thread) => Some(thread),
+        // The server is no worse off than without.
+        Err(error) => {
+            tracing::warn!(%error, "nobody watches for leaks and for stuck workers");
+            None
+        }
     }
 }
 

@@ -25,6 +25,7 @@ mod refusals;
 mod request_ids;
 mod rolling_restart;
 mod slowloris;
+mod spawn;
 mod systemd;
 mod tls;
 mod transport;

@@ -24,8 +24,12 @@ async fn ask<Io: AsyncReadExt + AsyncWriteExt + Unpin>(mut io: Io, request: &[u8
     answer
 }
 
-#[tokio::test]
-async fn several_addresses_are_one_server() {
+#[test]
+fn several_addresses_are_one_server() {
+    tests::leaves_nothing(several_addresses());
+}
+
+async fn several_addresses() {
     let folder = std::env::temp_dir().join(format!("graceful-public-{}", std::process::id()));
     std::fs::create_dir_all(&folder).expect("a temporary folder");
     let path = folder.join("app.sock");

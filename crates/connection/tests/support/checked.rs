@@ -62,9 +62,11 @@ pub(crate) mod runtime {
 
     impl Runtime {
         /// Runs the test, and then ends what it has left open: every socket must be closed, every request over, every
-        /// connection counted under one reason.
+        /// connection counted under one reason, and nothing listed as live work.
         #[track_caller]
         pub(crate) fn block_on<F: Future>(&self, test: F) -> F::Output {
+            let work = graceful_tasks::Registry::new();
+            let _default = work.set_default();
             let output = self.0.block_on(test);
             self.0.block_on(async {
                 for registry in REGISTRIES.take() {
@@ -75,6 +77,8 @@ pub(crate) mod runtime {
                     let closed: u64 = registry.closed_by_reason().map(|(_, count)| count).sum();
                     assert_eq!(closed, registry.opened(), "what was opened is closed, once");
                 }
+                let over = tokio::time::timeout(Duration::from_secs(60), work.idle()).await;
+                assert!(over.is_ok(), "no live work is left: {:#}", work.snapshot());
             });
             output
         }

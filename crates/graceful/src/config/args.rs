@@ -163,6 +163,14 @@ pub struct Args {
     #[arg(long, env = "GRACEFUL_DRAIN_DELAY", value_name = "TIME", allow_hyphen_values = true, value_parser = duration_or_zero)]
     pub drain_delay: Option<Duration>,
 
+    /// Connections, requests and tasks alive before the log warns [default: 50000]
+    #[arg(long, env = "GRACEFUL_HIGH_WATER", value_name = "N", allow_hyphen_values = true)]
+    pub high_water: Option<OrOff<usize>>,
+
+    /// How long a poll may keep its worker thread before the log names it [default: 1s]
+    #[arg(long, env = "GRACEFUL_STUCK_AFTER", value_name = "TIME", allow_hyphen_values = true)]
+    pub stuck_after: Option<OrOff<Duration>>,
+
     /// How log lines look [default: json]
     #[arg(long, env = "GRACEFUL_LOG_FORMAT", value_enum)]
     pub log_format: Option<LogFormat>,
@@ -227,6 +235,8 @@ impl Args {
             h2_max_streams,
             shutdown_timeout,
             drain_delay,
+            high_water,
+            stuck_after,
             log_format,
             log_level,
             request_id,
@@ -261,6 +271,8 @@ impl Args {
         set(&mut config.h2_max_streams, h2_max_streams);
         set(&mut config.shutdown_timeout, shutdown_timeout);
         set(&mut config.drain_delay, drain_delay);
+        set(&mut config.high_water, high_water.map(|or_off| or_off.0));
+        set(&mut config.stuck_after, stuck_after.map(|or_off| or_off.0));
         set(&mut config.log_format, log_format);
         set(&mut config.log_level, log_level);
         set(&mut config.request_id, request_id);
