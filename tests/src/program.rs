@@ -68,6 +68,18 @@ impl Program {
         Self::listening(&mut command).await
     }
 
+    /// Starts the program where a process may have so many descriptors.
+    ///
+    /// # Panics
+    ///
+    /// If it does not start.
+    pub async fn start_with_descriptors(path: &str, descriptors: u32, args: &[&str]) -> Self {
+        let mut command = command("sh");
+        command.args(["-c", &format!(r#"ulimit -n {descriptors}; exec "$0" "$@""#), path]);
+        command.args(["--listen", "127.0.0.1:0", "--debug-listen", "127.0.0.1:0"]).args(args);
+        Self::listening(&mut command).await
+    }
+
     async fn listening(command: &mut Command) -> Self {
         let (child, log, stdout, stderr) = spawn(command);
         let listening = log.message("listening").await;
@@ -94,6 +106,19 @@ impl Program {
     #[must_use]
     pub const fn log(&self) -> &Log {
         &self.log
+    }
+
+    /// How much memory it has, in KiB.
+    ///
+    /// # Panics
+    ///
+    /// If it has ended, or the system is not Linux.
+    #[must_use]
+    pub fn resident_kib(&self) -> u64 {
+        let id = self.child.id().expect("it has not ended");
+        let status = std::fs::read_to_string(format!("/proc/{id}/status")).expect("Linux tells");
+        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).expect("its memory");
+        line.trim().trim_end_matches(" kB").parse().expect("a number")
     }
 
     /// Whether it has not ended yet.

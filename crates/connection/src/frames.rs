@@ -120,4 +120,50 @@ mod tests {
         let start = [PREFACE.to_vec(), frame(SETTINGS, 0, 0), headers].concat();
         assert_eq!(open_after(&[start, rest, frame(HEADERS, END_HEADERS, 3)]), [(2, true), (2, false), (3, false)]);
     }
+
+    /// What is open at the end of whole frames, worked out frame by frame.
+    fn slowly(frames: &[(u8, u8, usize)]) -> (u64, bool) {
+        let (mut blocks, mut open) = (1, true);
+        for &(kind, flags, _) in frames {
+            match kind {
+                HEADERS => {
+                    blocks += 1;
+                    open = flags & END_HEADERS == 0;
+                }
+                CONTINUATION if flags & END_HEADERS != 0 => open = false,
+                SETTINGS if blocks == 1 => open = false,
+                _ => {}
+            }
+        }
+        (blocks, open)
+    }
+
+    #[test]
+    fn on_random_frames_in_random_pieces_it_agrees_with_a_look_at_each_frame() {
+        let mut random = 0x2545_f491_4f6c_dd1d_u64;
+        let mut next = move |below: usize| {
+            random ^= random << 13;
+            random ^= random >> 7;
+            random ^= random << 17;
+            usize::try_from(random % below as u64).expect("below a usize")
+        };
+        for _ in 0..20_000 {
+            let frames: Vec<_> = (0..next(8))
+                .map(|_| {
+                    let kind = [HEADERS, CONTINUATION, SETTINGS, 0, 6, 0x42][next(6)];
+                    (kind, [0, END_HEADERS, 0xff, 1][next(4)], [0, 1, 9, 300][next(4)])
+                })
+                .collect();
+            let bytes: Vec<u8> =
+                PREFACE.iter().copied().chain(frames.iter().flat_map(|&(k, f, n)| frame(k, f, n))).collect();
+            let mut scan = FrameScan::new();
+            let mut rest = &bytes[..];
+            while !rest.is_empty() {
+                let (piece, more) = rest.split_at(1 + next(rest.len()));
+                scan.feed(piece);
+                rest = more;
+            }
+            assert_eq!((scan.blocks, scan.open), slowly(&frames), "{frames:?}");
+        }
+    }
 }

@@ -232,4 +232,30 @@ mod tests {
         assert_eq!(HeaderValue::from(id.clone()), "abc-1");
         assert_eq!(AsRef::<str>::as_ref(&id), "abc-1");
     }
+
+    #[test]
+    fn on_random_input_an_id_is_what_it_was_made_of_or_nothing() {
+        const ALPHABET: &str = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789._:/+=-";
+        let mut random = 0x2545_f491_4f6c_dd1d_u64;
+        let mut next = move |below: usize| {
+            random ^= random << 13;
+            random ^= random >> 7;
+            random ^= random << 17;
+            usize::try_from(random % below as u64).expect("below a usize")
+        };
+        let mut seen = [0_u32; 2];
+        for _ in 0..50_000 {
+            let mut bytes: Vec<u8> = (0..next(140)).map(|_| ALPHABET.as_bytes()[next(ALPHABET.len())]).collect();
+            if next(2) == 0 && !bytes.is_empty() {
+                let at = next(bytes.len());
+                bytes[at] = u8::try_from(next(256)).expect("a byte");
+            }
+            let fits = (1..=128).contains(&bytes.len()) && bytes.iter().all(|byte| ALPHABET.as_bytes().contains(byte));
+            let id = RequestId::from_bytes(&bytes);
+            assert_eq!(id.is_some(), fits, "{}", bytes.escape_ascii());
+            assert!(id.is_none_or(|id| id.as_str().as_bytes() == bytes), "{}", bytes.escape_ascii());
+            seen[usize::from(fits)] += 1;
+        }
+        assert!(seen[0] > 1000 && seen[1] > 1000, "both answers were given: {seen:?}");
+    }
 }

@@ -110,4 +110,59 @@ mod tests {
         assert_eq!(parent_of(&[&valid, &valid]), None);
         assert_eq!(parent_of(&[]), None);
     }
+
+    /// The rules of the W3C one by one, on the bytes.
+    fn slowly(text: &[u8]) -> Option<(String, String)> {
+        let hex = |bytes: &[u8]| bytes.iter().all(|b| b.is_ascii_digit() || (b'a'..=b'f').contains(b));
+        if !text.iter().all(|byte| (b' '..=b'~').contains(byte)) {
+            return None;
+        }
+        let known = text.get(..55)?;
+        let dashes = [2, 35, 52].iter().all(|&at| known[at] == b'-');
+        let (version, trace, parent, flags) = (&known[..2], &known[3..35], &known[36..52], &known[53..]);
+        let set = |id: &[u8]| id.iter().any(|b| *b != b'0');
+        let end = match version {
+            b"ff" => false,
+            b"00" => text.len() == 55,
+            _ => text.len() == 55 || text[55] == b'-',
+        };
+        let fits = dashes && end && [version, trace, parent, flags].into_iter().all(hex) && set(trace) && set(parent);
+        let text = |bytes: &[u8]| String::from_utf8(bytes.to_vec()).expect("digits");
+        fits.then(|| (text(trace), text(parent)))
+    }
+
+    #[test]
+    fn on_random_input_it_agrees_with_the_rules_one_by_one() {
+        let mut random = 0x2545_f491_4f6c_dd1d_u64;
+        let mut next = move |below: usize| {
+            random ^= random << 13;
+            random ^= random >> 7;
+            random ^= random << 17;
+            usize::try_from(random % below as u64).expect("below a usize")
+        };
+        let mut seen = [0_u32; 2];
+        for _ in 0..50_000 {
+            let version = ["00", "00", "01", "ff", "cc"][next(5)];
+            let mut bytes = format!("{version}-{TRACE}-{PARENT}-01{}", ["", "", "-more", "x"][next(4)]).into_bytes();
+            if next(8) == 0 {
+                bytes[3..35].fill(b'0');
+            }
+            for _ in 0..next(3) {
+                let at = next(bytes.len());
+                match next(3) {
+                    0 => bytes[at] = *b"0aFg-\x80 ~".get(next(8)).expect("one of them"),
+                    1 => drop(bytes.remove(at)),
+                    _ => bytes.insert(at, b"0-f"[next(3)]),
+                }
+            }
+            let Ok(value) = HeaderValue::from_bytes(&bytes) else { continue };
+            let mut headers = HeaderMap::new();
+            headers.insert("traceparent", value);
+            let parent =
+                TraceParent::from_headers(&headers).map(|it| (it.trace_id.to_owned(), it.parent_id.to_owned()));
+            assert_eq!(parent, slowly(&bytes), "{}", bytes.escape_ascii());
+            seen[usize::from(parent.is_some())] += 1;
+        }
+        assert!(seen[0] > 1000 && seen[1] > 1000, "both answers were given: {seen:?}");
+    }
 }

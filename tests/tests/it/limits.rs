@@ -52,19 +52,29 @@ async fn end(io: &mut (impl AsyncRead + Unpin), start: Instant) -> (String, Dura
 
 #[track_caller]
 fn assert_at(took: Duration, limit: Duration, what: &str) {
-    assert!(took + Duration::from_millis(5) >= limit, "{what}: before its limit, after {took:?} of {limit:?}");
-    assert!(took <= limit + LATE, "{what}: late, after {took:?} of {limit:?}");
+    assert_between(took, took, limit, what);
+}
+
+/// At its limit, where the server's clock began between `most` and `least` ago.
+#[track_caller]
+fn assert_between(most: Duration, least: Duration, limit: Duration, what: &str) {
+    assert!(most + Duration::from_millis(5) >= limit, "{what}: before its limit, after {most:?} of {limit:?}");
+    assert!(least <= limit + LATE, "{what}: late, after {least:?} of {limit:?}");
 }
 
 async fn http1(encrypted: bool) {
     let server = start(encrypted).await;
+    // The server's clock begins somewhere between these two.
     let silent = async {
+        let before = Instant::now();
         let mut io = server.connect().await;
-        let (text, took) = end(&mut io, Instant::now()).await;
+        let after = Instant::now();
+        let (text, took) = end(&mut io, after).await;
         assert_eq!(text, "", "nobody asked anything");
-        assert_at(took, HEADER, "silent");
+        assert_between(before.elapsed(), took, HEADER, "silent");
     };
     let dripping = async {
+        let before = Instant::now();
         let mut io = server.connect().await;
         let start = Instant::now();
         for byte in b"GET / HTTP/1.1" {
@@ -73,7 +83,7 @@ async fn http1(encrypted: bool) {
         }
         let (text, took) = end(&mut io, start).await;
         assert!(text.starts_with("HTTP/1.1 408 "), "{text}");
-        assert_at(took, HEADER, "a head that drips in");
+        assert_between(before.elapsed(), took, HEADER, "a head that drips in");
     };
     let idle = async {
         let mut io = server.connect().await;
@@ -225,6 +235,7 @@ async fn http2(encrypted: bool) {
     let stalled = cases.map(|(what, bytes, limit)| {
         let server = &server;
         async move {
+            let before = Instant::now();
             let mut io = server.connect().await;
             let start = Instant::now();
             io.write_all(&bytes).await.expect("the server reads");
@@ -238,7 +249,8 @@ async fn http2(encrypted: bool) {
                     break;
                 }
             }
-            assert_at(took.unwrap_or_else(|| start.elapsed()), limit, what);
+            let took = took.unwrap_or_else(|| start.elapsed());
+            assert_between(took + (start - before), took, limit, what);
         }
     });
     futures_util::future::join_all(stalled).await;
@@ -258,10 +270,10 @@ async fn http2_over_tls() {
 #[tokio::test]
 async fn a_handshake_that_stops_ends_at_its_own_limit() {
     let server = start(true).await;
+    let start = Instant::now();
     let mut io = TcpStream::connect(server.address()).await.expect("it listens");
     // The beginning of a ClientHello.
     io.write_all(&[0x16, 0x03, 0x01, 0x01]).await.expect("the server reads");
-    let start = Instant::now();
     let (_, took) = end(&mut io, start).await;
     assert_at(took, HANDSHAKE, "half a handshake");
     // Nobody waited for it.

@@ -81,6 +81,10 @@ pub(crate) async fn shake_hands(
 ) -> io::Result<TlsStream<TcpStream>> {
     let mut roots = RootCertStore::empty();
     roots.add(trusted.clone()).expect("a root");
+    shake_hands_with(socket, roots).await
+}
+
+async fn shake_hands_with(socket: TcpStream, roots: RootCertStore) -> io::Result<TlsStream<TcpStream>> {
     let config = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
         .with_safe_default_protocol_versions()
         .expect("versions")
@@ -162,6 +166,69 @@ async fn sighup_reads_the_certificate_again_and_a_bad_one_changes_nothing() {
     let error = error.get_ref().and_then(|error| error.downcast_ref());
     assert!(matches!(error, Some(rustls::Error::InvalidCertificate(_))), "{error:?}");
     assert!(get(kept, "/healthz").await.starts_with("HTTP/1.1 200 "), "what was connected goes on");
+    assert_eq!(program.terminate().await.code, Some(0));
+}
+
+/// Clients that come and go, and clients that stay, while the certificate changes ten times under them.
+#[tokio::test]
+async fn swapped_under_load_by_sighup_no_request_fails() {
+    let files = Files::new();
+    let first = files.write("0");
+    let program = production(&files.args()).await;
+    let address = program.address();
+    let trusted = std::sync::Mutex::new(vec![first]);
+    let done = std::sync::atomic::AtomicBool::new(false);
+    let requests = AtomicU32::new(0);
+    let trusting = || {
+        let mut roots = RootCertStore::empty();
+        for certificate in trusted.lock().expect("no panic").iter() {
+            roots.add(certificate.clone()).expect("a root");
+        }
+        roots
+    };
+    let coming = async {
+        while !done.load(Relaxed) {
+            let socket = TcpStream::connect(address).await.expect("it listens");
+            let io = shake_hands_with(socket, trusting()).await.expect("one of the certificates");
+            assert!(get(io, "/healthz").await.starts_with("HTTP/1.1 200 "));
+            requests.fetch_add(1, Relaxed);
+        }
+    };
+    let staying = async {
+        let mut io = shake_hands_with(TcpStream::connect(address).await.expect("it listens"), trusting())
+            .await
+            .expect("a handshake");
+        while !done.load(Relaxed) {
+            io.write_all(b"GET /healthz HTTP/1.1\r\nhost: localhost\r\n\r\n").await.expect("the server reads");
+            let mut byte = [0; 12];
+            within("an answer", io.read_exact(&mut byte)).await.expect("never cut");
+            assert_eq!(&byte, b"HTTP/1.1 200");
+            // The rest of it.
+            while within("an answer", io.read_u8()).await.expect("never cut") != b'\n' {}
+            let mut rest = [0; 1024];
+            while !String::from_utf8_lossy(&rest).contains("\r\n\r\n") {
+                let _ = within("an answer", io.read(&mut rest)).await.expect("never cut");
+            }
+            requests.fetch_add(1, Relaxed);
+        }
+    };
+    let swapping = async {
+        for swap in 1..=10 {
+            // Trusted by whoever comes from now on, before anybody can meet it.
+            let (before, other) = (requests.load(Relaxed), Files::new());
+            trusted.lock().expect("no panic").push(other.write(&swap.to_string()));
+            fs::rename(&other.key, &files.key).expect("replaced");
+            fs::rename(&other.chain, &files.chain).expect("replaced");
+            program.signal(Signal::SIGHUP);
+            let loaded = |line: &tests::Line| line["message"] == "certificates loaded";
+            program.log().wait_for("reload", swap + 1, loaded).await;
+            while requests.load(Relaxed) < before + 5 {
+                tokio::task::yield_now().await;
+            }
+        }
+        done.store(true, Relaxed);
+    };
+    tokio::join!(coming, staying, swapping);
     assert_eq!(program.terminate().await.code, Some(0));
 }
 

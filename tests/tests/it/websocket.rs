@@ -3,7 +3,10 @@
 use futures_util::{SinkExt, StreamExt};
 use nix::sys::signal::Signal;
 use tests::within;
-use tokio::net::TcpStream;
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::TcpStream,
+};
 use tokio_tungstenite::{client_async, tungstenite::Message};
 
 use crate::playground;
@@ -75,4 +78,34 @@ async fn it_is_told_when_the_server_ends() {
     while let Some(Ok(_)) = within("the end", socket.next()).await {}
     let ended = program.ended().await;
     assert_eq!(ended.code, Some(0), "{}", ended.stderr);
+}
+
+/// After Autobahn's families 2, 4, 6 and 9: who breaks a rule is told which (RFC 6455, 7.4.1).
+#[tokio::test]
+async fn a_client_that_breaks_the_protocol_is_told_why() {
+    let program = playground(&[]).await;
+    // Masked with zeros, which changes nothing.
+    let masked = |head: &[u8], payload: &[u8]| [head, &[0; 4], payload].concat();
+    for (what, bytes, code) in [
+        ("a reserved opcode", masked(&[0x83, 0x80], b""), 1002),
+        ("a reserved bit", masked(&[0xc1, 0x80], b""), 1002),
+        ("a frame without a mask", vec![0x81, 0x00], 1002),
+        ("a ping in pieces", masked(&[0x09, 0x80], b""), 1002),
+        ("text that is not UTF-8", masked(&[0x81, 0x82], b"\xc3\x28"), 1007),
+        ("a frame of 32 MiB", masked(&[0x82, 0xff, 0, 0, 0, 0, 2, 0, 0, 0], b""), 1009),
+    ] {
+        let mut io = TcpStream::connect(program.address()).await.expect("somebody listens");
+        let request = "GET /ws HTTP/1.1\r\nhost: test\r\nconnection: upgrade\r\nupgrade: websocket\r\n\
+            sec-websocket-version: 13\r\nsec-websocket-key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n";
+        io.write_all(request.as_bytes()).await.expect("the server reads");
+        io.write_all(&bytes).await.expect("the server reads");
+        let mut answer = Vec::new();
+        within(what, io.read_to_end(&mut answer)).await.expect("closed, not reset");
+        let head = answer.windows(4).position(|end| end == b"\r\n\r\n").expect("a head");
+        assert!(answer.starts_with(b"HTTP/1.1 101 "), "{what}");
+        let frame = &answer[head + 4..];
+        assert_eq!(frame.first(), Some(&0x88), "{what}: a Close: {frame:?}");
+        assert_eq!(u16::from_be_bytes([frame[2], frame[3]]), code, "{what}");
+    }
+    assert_eq!(program.terminate().await.code, Some(0));
 }

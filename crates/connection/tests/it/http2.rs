@@ -291,3 +291,114 @@ async fn a_tunnel_over_a_stream_is_work_and_lives_as_long_as_it_likes() {
     }
     assert_eq!(client.registry.gauges().idle, 1);
 }
+
+#[tokio::test(start_paused = true, crate = "crate::checked")]
+async fn limits_that_are_off_do_not_fire() {
+    let client = handshake(connect_with(with(|settings| {
+        settings.read_header = None;
+        settings.read_body = None;
+        settings.write = None;
+        settings.write_stall = None;
+        settings.idle = None;
+    })))
+    .await;
+    tokio::time::sleep(10_000 * SECOND).await;
+    let mut send = client.send.clone().ready().await.expect("open");
+    let request = Request::post("http://x/read").body(()).expect("a request");
+    let (response, mut stream) = send.send_request(request, false).expect("open");
+    let mut held = get(&client.send, "/big").await.expect("a head").into_body();
+    stream.send_data(Bytes::from_static(b"abc"), false).expect("open");
+    tokio::time::sleep(10_000 * SECOND).await;
+    stream.send_data(Bytes::from_static(b"def"), true).expect("open");
+    assert_eq!(response.await.expect("an answer").status(), 200);
+    // The other answer waits for the window of the connection, which this one has used up.
+    assert!(client.registry.gauges().requests > 0, "a window that stays shut is waited for");
+    let first = held.data().await.expect("a body").expect("it was not cut");
+    assert!(!first.is_empty());
+}
+
+/// Kestrel's `DATA_Sent_TooSlowly`: progress by a byte restarts the stall limit, and not the total one.
+#[tokio::test(start_paused = true, crate = "crate::checked")]
+async fn a_window_that_opens_by_a_byte_at_a_time_ends_at_the_write_limit() {
+    let client = handshake(connect()).await;
+    let mut body = get(&client.send, "/big").await.expect("a head").into_body();
+    let mut held = 0;
+    while client.registry.gauges().requests > 0 {
+        if let Ok(Some(Ok(data))) = tokio::time::timeout(SECOND / 100, body.data()).await {
+            held += data.len();
+        }
+        if held > 0 {
+            // The connection's window and the stream's.
+            let _ = body.flow_control().release_capacity(1);
+            held -= 1;
+        }
+        tokio::time::sleep(SECOND).await;
+    }
+    let took = client.start.elapsed();
+    // h2's client tells of its window when half of it is free again, so a byte a second may be none at all to the server.
+    assert!(took >= 20 * SECOND && took <= 62 * SECOND, "{took:?}");
+    assert_eq!(get(&client.send, "/").await.expect("the connection lives").status(), 200);
+}
+
+/// Kestrel's `DATA_Received_TooSlowly`.
+#[tokio::test(start_paused = true, crate = "crate::checked")]
+async fn a_body_below_the_minimum_rate_is_too_slow_and_one_above_it_is_not() {
+    for (bytes, status) in [(100, 408), (300, 200)] {
+        let client = handshake(connect_with(with(|settings| {
+            settings.read_body = None;
+            settings.min_body_rate = graceful_connection::MinRate::new(240, 5 * SECOND);
+        })))
+        .await;
+        let mut send = client.send.clone().ready().await.expect("open");
+        let request = Request::post("http://x/read").body(()).expect("a request");
+        let (response, mut stream) = send.send_request(request, false).expect("open");
+        let sending = tokio::spawn(async move {
+            for _ in 0..60 {
+                if stream.send_data(Bytes::from(vec![b'x'; bytes]), false).is_err() {
+                    return;
+                }
+                tokio::time::sleep(SECOND).await;
+            }
+            let _ = stream.send_data(Bytes::new(), true);
+        });
+        assert_eq!(response.await.expect("an answer").status(), status, "{bytes} bytes a second");
+        sending.abort();
+    }
+}
+
+/// Kestrel's `HEADERS_NotReceivedAfterFirstRequest` and `…WithoutAllCONTINUATIONs`, behind a first request.
+#[tokio::test(start_paused = true, crate = "crate::checked")]
+async fn a_header_block_behind_a_first_request_has_its_own_clock() {
+    let crate::server::Client { mut io, server, start, .. } = connect();
+    // `GET /` of stream 1, whole.
+    io.write_all(&frames(true, b"\0\0\x06\x01\x05\0\0\0\x01\x82\x86\x84\x41\x01x")).await.expect("the server reads");
+    tokio::time::sleep(50 * SECOND).await;
+    // HEADERS of stream 3, without END_HEADERS.
+    io.write_all(b"\0\0\x01\x01\x01\0\0\0\x03\x82").await.expect("it is idle, within its limit");
+    let ended = server.await.expect("no panic");
+    assert_eq!((ended.reason, ended.requests), (CloseReason::HeaderTimeout, 1));
+    assert_at(start.elapsed(), 55 * SECOND);
+}
+
+#[tokio::test(start_paused = true, crate = "crate::checked")]
+async fn force_ends_a_tunnel_and_a_drain_does_not() {
+    let client = handshake(connect()).await;
+    let mut send = client.send.clone().ready().await.expect("open");
+    while !send.is_extended_connect_protocol_enabled() {
+        tokio::time::sleep(SECOND / 10).await;
+    }
+    let request = Request::connect("http://x/ws")
+        .extension(h2::ext::Protocol::from_static("websocket"))
+        .body(())
+        .expect("a request");
+    let (response, mut stream) = send.send_request(request, false).expect("open");
+    let mut echo = response.await.expect("an answer").into_body();
+    client.registry.drain();
+    tokio::time::sleep(1000 * SECOND).await;
+    stream.send_data(Bytes::from_static(b"ping"), false).expect("open");
+    assert_eq!(echo.data().await.expect("an echo").expect("open"), "ping", "a drain waits for it");
+    client.registry.force();
+    assert_eq!(client.server.await.expect("no panic").reason, CloseReason::Forced);
+    assert!(echo.data().await.is_none_or(|end| end.is_err()), "cut");
+    client.registry.closed().await;
+}

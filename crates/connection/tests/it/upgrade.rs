@@ -109,3 +109,58 @@ async fn there_are_as_many_as_there_may_be() {
     last.send(request).await;
     assert!(last.answer().await.starts_with("HTTP/1.1 101 "));
 }
+
+/// More than any buffer holds, right behind the request (Go's `TestServerHijackGetsBackgroundByte_big`).
+#[tokio::test(start_paused = true, crate = "crate::checked")]
+async fn a_lot_right_behind_the_request_reaches_the_other_side_too() {
+    let mut client = connect();
+    let early = "0123456789abcdef".repeat(4 << 10);
+    let request = "GET /upgrade HTTP/1.1\r\nhost: x\r\nconnection: upgrade\r\nupgrade: echo\r\n\r\n";
+    let (mut read, mut write) = tokio::io::split(&mut client.io);
+    let sent = format!("{request}{early}");
+    let mut seen = Vec::new();
+    let (written, ()) = tokio::join!(write.write_all(sent.as_bytes()), async {
+        while !seen.windows(4).any(|end| end == b"\r\n\r\n") || seen.len() < early.len() {
+            assert!(read.read_buf(&mut seen).await.expect("no reset") > 0, "cut after {} bytes", seen.len());
+        }
+        while !seen.ends_with(early.as_bytes()) {
+            assert!(read.read_buf(&mut seen).await.expect("no reset") > 0, "cut after {} bytes", seen.len());
+        }
+    });
+    written.expect("the server reads");
+}
+
+/// Go's `TestHandlerPanicWithHijack`.
+#[tokio::test(start_paused = true, crate = "crate::checked")]
+async fn a_panic_in_what_was_upgraded_closes_it_and_leaves_nothing() {
+    let mut client = connect();
+    client.send("GET /upgrade-panic HTTP/1.1\r\nhost: x\r\nconnection: upgrade\r\nupgrade: echo\r\n\r\n").await;
+    assert!(client.answer().await.starts_with("HTTP/1.1 101 "));
+    assert_eq!(client.rest().await.0, "");
+    client.registry.closed().await;
+}
+
+/// A 101 whose socket nobody takes is no upgrade.
+#[tokio::test(start_paused = true, crate = "crate::checked")]
+async fn an_upgrade_that_nobody_takes_is_closed() {
+    let mut client = connect();
+    client.send("GET /upgrade-nobody HTTP/1.1\r\nhost: x\r\nconnection: upgrade\r\nupgrade: echo\r\n\r\n").await;
+    assert!(client.answer().await.starts_with("HTTP/1.1 101 "));
+    assert_eq!(client.rest().await.0, "");
+    client.registry.closed().await;
+    assert_eq!(client.ended().await.0.reason, CloseReason::Done);
+}
+
+/// Go's `TestDisableKeepAliveUpgrade`: "the last answer" does not close what it has just handed over.
+#[tokio::test(start_paused = true, crate = "crate::checked")]
+async fn one_that_begins_while_connections_retire_lives_on() {
+    let mut client = connect();
+    client.registry.retire();
+    client.send("GET /upgrade HTTP/1.1\r\nhost: x\r\nconnection: upgrade\r\nupgrade: echo\r\n\r\n").await;
+    let answer = client.answer().await;
+    assert!(answer.starts_with("HTTP/1.1 101 ") && answer.contains("connection: upgrade"), "{answer}");
+    tokio::time::sleep(1000 * SECOND).await;
+    client.send("ping").await;
+    let mut echo = [0; 4];
+    client.io.read_exact(&mut echo).await.expect("an echo");
+}

@@ -59,7 +59,8 @@ enum State {
 const FAREWELL: Duration = Duration::from_secs(5);
 
 impl GracefulSocket {
-    /// The next message; `None` when the socket is closed, or the server is to end.
+    /// The next message; `None` when the socket is closed, or the server is to end. A client that breaks a rule of the
+    /// protocol is told which by a Close (1002, 1007, 1009), and the error is the last that comes.
     ///
     /// Cancel-safe: dropped and called again, it goes on where it was.
     pub async fn recv(&mut self) -> Option<Result<Message, Error>> {
@@ -67,7 +68,12 @@ impl GracefulSocket {
             tokio::select! {
                 biased;
                 () = self.shutdown.triggered() => {}
-                message = self.socket.recv() => return message,
+                message = self.socket.recv() => {
+                    if let Some(Err(error)) = &message {
+                        self.say_why(error).await;
+                    }
+                    return message;
+                }
             }
             let close = CloseFrame { code: close_code::AWAY, reason: "the server is shutting down".into() };
             let sent = timeout(FAREWELL, self.socket.send(Message::Close(Some(close)))).await;
@@ -81,6 +87,22 @@ impl GracefulSocket {
             self.state = State::Over;
         }
         None
+    }
+
+    /// Closes the socket with the code of what was wrong, where it was the client's fault: the RFC asks for it (6455, 7.1.7),
+    /// and a bare end does not tell a developer what to mend.
+    async fn say_why(&mut self, error: &Error) {
+        // Whatever becomes of the Close, there is no next message.
+        self.state = State::Over;
+        let (code, reason) = match std::error::Error::source(error).and_then(<dyn std::error::Error>::downcast_ref) {
+            Some(tungstenite::Error::Protocol(_)) => (close_code::PROTOCOL, "protocol error"),
+            Some(tungstenite::Error::Utf8(_)) => (close_code::INVALID, "text that is not UTF-8"),
+            Some(tungstenite::Error::Capacity(_)) => (close_code::SIZE, "message too large"),
+            // The socket itself is gone.
+            _ => return,
+        };
+        let close = CloseFrame { code, reason: reason.into() };
+        let _ = timeout(FAREWELL, self.socket.send(Message::Close(Some(close)))).await;
     }
 
     /// Sends a message.
