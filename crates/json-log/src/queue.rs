@@ -150,7 +150,12 @@ impl Queue {
 
     /// An empty buffer for each shard.
     pub(crate) fn spare(&self) -> Vec<Lines> {
-        self.shards.iter().map(|_| Lines::with_room(self.room)).collect()
+        self.shards.iter().map(|_| self.batch()).collect()
+    }
+
+    /// An empty buffer for what is taken, which may become that of a shard.
+    pub(crate) fn batch(&self) -> Lines {
+        Lines::with_room(self.room)
     }
 }
 
@@ -225,7 +230,12 @@ impl Lines {
 fn merge(parts: &mut [Lines], out: &mut Lines) {
     let filled = parts.iter().filter(|part| !part.is_empty()).count();
     if filled <= 1 {
-        for part in parts {
+        for part in parts.iter_mut().filter(|part| !part.is_empty()) {
+            if out.is_empty() {
+                // Both have the room of a shard. On a machine with little to log that is all there is to do.
+                std::mem::swap(part, out);
+                continue;
+            }
             let base = out.text.len();
             out.text.extend_from_slice(&part.text);
             out.ends.extend(part.ends.iter().map(|(time, end)| (*time, base + end)));

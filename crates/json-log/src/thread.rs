@@ -37,11 +37,11 @@ impl WriterThread {
     pub(crate) fn new(shared: Arc<Shared>, sink: Sink, format: Format) -> Self {
         Self {
             spare: shared.queue.spare(),
+            batch: shared.queue.batch(),
             shared,
             sink,
             format,
             torn: Vec::new(),
-            batch: Lines::default(),
             done: 0,
             told: 0,
             telling: None,
