@@ -1,6 +1,7 @@
 //! A record while its request lives: the guard that goes from the call to the future to the body.
 
 use std::{
+    cell::RefCell,
     panic::{AssertUnwindSafe, catch_unwind},
     sync::{
         Arc, OnceLock,
@@ -11,7 +12,7 @@ use std::{
 };
 
 use http::{
-    HeaderMap, Method, Request, Response, StatusCode,
+    HeaderMap, Method, Request, Response, StatusCode, Version,
     header::{CONTENT_LENGTH, USER_AGENT},
 };
 use http_body::Body;
@@ -23,12 +24,18 @@ use crate::{
     layer::{Filter, Options},
 };
 
-/// An open record. Its drop writes it, so it is written exactly once.
+/// An open record, or none where nobody listens. Its drop writes it, so it is written exactly once.
 ///
-/// At any moment `record` says what will have happened if the entry is dropped now: at first that the client went away
+/// At any moment the record says what will have happened if the entry is dropped now: at first that the client went away
 /// before the head, then that the body was cut short, and at its end that it is complete.
 #[derive(Debug)]
 pub(crate) struct Entry {
+    /// In a box, as it goes through many hands, and in one that is used again: see [`Open::take`].
+    open: Option<Box<Open>>,
+}
+
+#[derive(Debug)]
+struct Open {
     record: Record,
     start: Instant,
     span: Span,
@@ -49,6 +56,8 @@ pub(crate) struct Shared {
 }
 
 impl Entry {
+    pub(crate) const NONE: Self = Self { open: None };
+
     pub(crate) fn open<B: Body>(request: &mut Request<B>, options: &Options) -> Self {
         let start = Instant::now();
         // The only allocation, and none for a request without a body: the body goes into the inner service and may be
@@ -59,7 +68,10 @@ impl Entry {
         {
             request.extensions_mut().insert(MatchedRoute::of(Arc::clone(shared)));
         }
-        let record = Record {
+        let mut open = Open::take(start);
+        // All of them, so that nothing of another request stays.
+        let Open { record, start: _, span, filter, query, inside, over } = &mut *open;
+        *record = Record {
             method: request.method().clone(),
             target: request.uri().path_and_query().cloned(),
             version: request.version(),
@@ -73,31 +85,142 @@ impl Entry {
             outcome: Outcome::ClientGone,
             shared,
         };
-        Self {
-            record,
-            start,
-            span: if options.capture_span { Span::current() } else { Span::none() },
-            filter: options.filter.clone(),
-            query: options.query,
-            inside: false,
-            over: false,
-        }
+        *span = if options.capture_span { Span::current() } else { Span::none() };
+        filter.clone_from(&options.filter);
+        *query = options.query;
+        *inside = false;
+        *over = false;
+        Self { open: Some(open) }
+    }
+
+    /// Whether nobody listens.
+    pub(crate) const fn is_none(&self) -> bool {
+        self.open.is_none()
+    }
+
+    /// Leaves none behind.
+    pub(crate) const fn take(&mut self) -> Self {
+        Self { open: self.open.take() }
+    }
+
+    /// Writes the record, now.
+    pub(crate) fn close(&mut self) {
+        drop(self.take());
     }
 
     pub(crate) fn shared(&self) -> Option<&Arc<Shared>> {
-        self.record.shared.as_ref()
+        self.open.as_ref()?.record.shared.as_ref()
     }
 
     /// Runs what may panic in the inner service.
     pub(crate) fn inside<R>(&mut self, poll: impl FnOnce() -> R) -> R {
-        self.inside = true;
+        self.set_inside(true);
         let result = poll();
-        self.inside = false;
+        self.set_inside(false);
         result
+    }
+
+    fn set_inside(&mut self, inside: bool) {
+        if let Some(open) = &mut self.open {
+            open.inside = inside;
+        }
     }
 
     /// Takes down the head, and says whether a body is to follow; if not, this is at its end.
     pub(crate) fn head<B: Body>(&mut self, response: &Response<B>) -> bool {
+        self.open.as_mut().is_some_and(|open| open.head(response))
+    }
+
+    /// Counts what was handed over.
+    pub(crate) fn sent(&mut self, bytes: usize) {
+        if let Some(open) = &mut self.open {
+            open.sent(bytes);
+        }
+    }
+
+    /// The body has come to its end.
+    pub(crate) fn end(&mut self) {
+        if let Some(open) = &mut self.open {
+            open.end();
+        }
+    }
+
+    /// The inner service failed: an error, or a panic.
+    pub(crate) fn fail(&mut self) {
+        if let Some(open) = &mut self.open {
+            open.fail();
+        }
+    }
+}
+
+impl Drop for Entry {
+    fn drop(&mut self) {
+        let Some(mut open) = self.open.take() else { return };
+        if !open.over && (open.inside || thread::panicking()) {
+            open.fail();
+        }
+        open.record.duration = open.start.elapsed();
+        shielded(|| open.write());
+        open.give_back();
+    }
+}
+
+thread_local! {
+    /// The boxes of records that were written on this thread.
+    #[expect(clippy::vec_box, reason = "it is the boxes that are kept")]
+    static FREE: RefCell<Vec<Box<Open>>> = const { RefCell::new(Vec::new()) };
+}
+
+/// How many boxes a thread keeps: 40 KiB.
+const FREE_BOXES: usize = 128;
+
+impl Open {
+    /// A box, if there is one with something of a request of before, which holds no memory.
+    fn take(start: Instant) -> Box<Self> {
+        match FREE.try_with(|free| free.borrow_mut().pop()) {
+            Ok(Some(mut open)) => {
+                open.start = start;
+                open
+            }
+            // There is none, or the thread is ending.
+            _ => Self::new(start),
+        }
+    }
+
+    #[cold]
+    fn new(start: Instant) -> Box<Self> {
+        let record = Record {
+            method: Method::GET,
+            target: None,
+            version: Version::HTTP_11,
+            status: client_closed_request(),
+            duration: Duration::ZERO,
+            ttfb: None,
+            bytes: 0,
+            bytes_expected: None,
+            peer: None,
+            user_agent: None,
+            outcome: Outcome::ClientGone,
+            shared: None,
+        };
+        Box::new(Self { record, start, span: Span::none(), filter: None, query: false, inside: false, over: false })
+    }
+
+    /// For the next request; what it holds of this one (a part of the connection's buffer!) goes at once.
+    fn give_back(mut self: Box<Self>) {
+        let Record { method, target, user_agent, shared, .. } = &mut self.record;
+        *method = Method::GET;
+        (*target, *user_agent, *shared) = (None, None, None);
+        (self.span, self.filter) = (Span::none(), None);
+        let _ = FREE.try_with(|free| {
+            let mut free = free.borrow_mut();
+            if free.len() < FREE_BOXES {
+                free.push(self);
+            }
+        });
+    }
+
+    fn head<B: Body>(&mut self, response: &Response<B>) -> bool {
         let status = response.status();
         self.record.status = status;
         self.record.ttfb = Some(self.start.elapsed());
@@ -117,24 +240,23 @@ impl Entry {
         !self.over
     }
 
-    /// Counts what was handed over. With the whole length the body is complete: a server does not ask for more.
-    pub(crate) fn sent(&mut self, bytes: usize) {
+    /// With the whole length the body is complete: a server does not ask for more.
+    fn sent(&mut self, bytes: usize) {
         self.record.bytes = self.record.bytes.saturating_add(bytes as u64);
         if self.record.bytes_expected.is_some_and(|expected| self.record.bytes >= expected) {
             self.record.outcome = Outcome::Complete;
         }
     }
 
-    /// The body has come to its end, which is complete unless it is shorter than was announced.
-    pub(crate) fn end(&mut self) {
+    /// Complete unless it is shorter than was announced.
+    fn end(&mut self) {
         if self.record.bytes_expected.is_none_or(|expected| self.record.bytes >= expected) {
             self.record.outcome = Outcome::Complete;
         }
         self.over = true;
     }
 
-    /// The inner service failed: an error, or a panic.
-    pub(crate) fn fail(&mut self) {
+    fn fail(&mut self) {
         if self.record.outcome == Outcome::ClientGone {
             self.record.status = StatusCode::INTERNAL_SERVER_ERROR;
         }
@@ -149,16 +271,6 @@ impl Entry {
         if keep {
             event::write(record, *query);
         }
-    }
-}
-
-impl Drop for Entry {
-    fn drop(&mut self) {
-        if !self.over && (self.inside || thread::panicking()) {
-            self.fail();
-        }
-        self.record.duration = self.start.elapsed();
-        shielded(|| self.write());
     }
 }
 
@@ -201,7 +313,12 @@ fn is_bodiless(method: &Method, status: StatusCode) -> bool {
 }
 
 fn content_length(headers: &HeaderMap) -> Option<u64> {
-    headers.get(CONTENT_LENGTH)?.to_str().ok()?.parse().ok()
+    let digits = headers.get(CONTENT_LENGTH)?.as_bytes();
+    let number = digits.iter().try_fold(0_u64, |number, digit| {
+        let digit = char::from(*digit).to_digit(10)?;
+        number.checked_mul(10)?.checked_add(digit.into())
+    });
+    number.filter(|_| !digits.is_empty())
 }
 
 /// 499, nginx's "client closed request": never sent, as there is nobody left to read it.

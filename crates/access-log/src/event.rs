@@ -4,11 +4,16 @@ use std::{slice::EscapeAscii, time::Duration};
 
 use http::{Version, uri::PathAndQuery};
 use tracing::{
-    Level,
+    Level, Metadata,
+    callsite::DefaultCallsite,
+    dispatcher::get_default,
     field::{DisplayValue, Value, display},
+    metadata,
+    metadata::Kind,
+    subscriber::NoSubscriber,
 };
 
-use crate::{Record, RefusedRequest};
+use crate::{Record, RefusedRequest, peer::PeerText};
 
 /// Bytes of a text from the client that a line may hold. A client can send as much as the server's limit for a head, 64
 /// KiB and more, and should not be able to fill a disk with it.
@@ -18,18 +23,53 @@ const MAX_USER_AGENT: usize = 256;
 
 /// Whether anybody listens, at either level.
 ///
-/// The fields are named for subscribers that filter by them.
+/// By callsites of its own: `event_enabled!` asks the subscriber each time, also where that has said that it wants all of
+/// them. The fields are named for subscribers that filter by them.
 pub(crate) fn enabled() -> bool {
     macro_rules! enabled {
-        ($level:expr) => {
-            tracing::event_enabled!(
-                target: "access", $level, message, method, path, route, version, status, duration_ms, ttfb_ms, bytes_in,
-                bytes, bytes_expected, peer, user_agent, outcome
-            )
-        };
+        ($level:expr) => {{
+            static CALLSITE: DefaultCallsite = DefaultCallsite::new(&EVENT);
+            static EVENT: Metadata<'static> = metadata! {
+                name: "access",
+                target: "access",
+                level: $level,
+                fields: &[
+                    "message",
+                    "method",
+                    "path",
+                    "route",
+                    "version",
+                    "status",
+                    "duration_ms",
+                    "ttfb_ms",
+                    "bytes_in",
+                    "bytes",
+                    "bytes_expected",
+                    "peer",
+                    "user_agent",
+                    "outcome",
+                ],
+                callsite: &CALLSITE,
+                kind: Kind::EVENT,
+            };
+            tracing::level_enabled!($level) && listens(&CALLSITE, &EVENT)
+        }};
     }
     // A filter that lets INFO through nearly always lets WARN through, so the second check is for nobody or an odd one.
     enabled!(Level::WARN) || enabled!(Level::INFO)
+}
+
+fn listens(callsite: &'static DefaultCallsite, event: &'static Metadata<'static>) -> bool {
+    let interest = callsite.register();
+    if interest.is_never() {
+        return false;
+    }
+    // All of those that there are may want it, and this thread have none of them.
+    get_default(
+        |subscriber| {
+            if interest.is_always() { !subscriber.is::<NoSubscriber>() } else { subscriber.enabled(event) }
+        },
+    )
 }
 
 /// Writes the event `access`. A field that does not apply is left out, which is what `None` does here.
@@ -40,6 +80,7 @@ pub(crate) fn write(record: &Record, with_query: bool) {
         Text::new(path(target), MAX_PATH)
     });
     let user_agent = record.user_agent.as_ref().map(|value| Text::of_bytes(value.as_bytes(), MAX_USER_AGENT));
+    let peer = record.peer.map(PeerText::new);
     macro_rules! write {
         ($level:expr) => {
             tracing::event!(
@@ -58,7 +99,7 @@ pub(crate) fn write(record: &Record, with_query: bool) {
                     bytes_in = record.bytes_in(),
                     bytes = record.bytes,
                     bytes_expected = record.bytes_expected,
-                    peer = record.peer.map(display),
+                    peer = peer.as_ref().map(PeerText::as_str),
                     user_agent = user_agent.as_ref().map(Text::as_value),
                     outcome = record.outcome.as_str(),
                 }

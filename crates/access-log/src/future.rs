@@ -16,11 +16,11 @@ pub struct ResponseFuture<F> {
     #[pin]
     inner: F,
     /// After `inner`, so that what the handler still does when it is dropped belongs to the record.
-    entry: Option<Entry>,
+    entry: Entry,
 }
 
 impl<F> ResponseFuture<F> {
-    pub(crate) const fn new(inner: F, entry: Option<Entry>) -> Self {
+    pub(crate) const fn new(inner: F, entry: Entry) -> Self {
         Self { inner, entry }
     }
 }
@@ -34,10 +34,11 @@ where
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let this = self.project();
-        let Some(entry) = this.entry else {
+        let entry = this.entry;
+        if entry.is_none() {
             // Nobody listens.
             return this.inner.poll(cx).map_ok(|response| response.map(ResponseBody::unlogged));
-        };
+        }
         let result = ready!(entry.inside(|| this.inner.poll(cx)));
         let body_follows = match &result {
             Ok(response) => entry.head(response),
@@ -46,10 +47,9 @@ where
                 false
             }
         };
-        if body_follows {
-            return Poll::Ready(result.map(|response| response.map(|body| ResponseBody::new(body, this.entry.take()))));
+        if !body_follows {
+            entry.close();
         }
-        *this.entry = None;
-        Poll::Ready(result.map(|response| response.map(ResponseBody::unlogged)))
+        Poll::Ready(result.map(|response| response.map(|body| ResponseBody::new(body, entry.take()))))
     }
 }

@@ -132,15 +132,16 @@
 //!
 //! If nobody listens to the event when the request arrives, there is one check, and the request passes through: no clock
 //! is read and nothing is copied. Otherwise the clock is read three times, and method, path and `User-Agent` are shared,
-//! not copied; hyper's read buffer, in which they lie, is so kept until the end of the record. There is no allocation
-//! for a request without a body, and one, for the counter of `bytes_in`, for a request with a body;
-//! [`route_cell`](AccessLogLayer::route_cell) has a cost of its own.
+//! not copied; hyper's read buffer, in which they lie, is so kept until the end of the record. The record lies in a box
+//! that its thread uses again. There is no allocation for a request without a body, and one, for the counter of
+//! `bytes_in`, for a request with a body; [`route_cell`](AccessLogLayer::route_cell) has a cost of its own.
 #![forbid(unsafe_code)]
 
 mod entry;
 mod event;
 mod future;
 mod layer;
+mod peer;
 mod record;
 mod refused;
 mod request_body;

@@ -15,18 +15,17 @@ use crate::entry::Entry;
 pub struct ResponseBody<B> {
     #[pin]
     inner: B,
-    /// After `inner`, as in the future. `None` once the record is written, and where there is none.
-    entry: Option<Entry>,
+    /// After `inner`, as in the future. None once the record is written.
+    entry: Entry,
 }
 
 impl<B> ResponseBody<B> {
-    pub(crate) const fn new(inner: B, entry: Option<Entry>) -> Self {
+    pub(crate) const fn new(inner: B, entry: Entry) -> Self {
         Self { inner, entry }
     }
 
-    /// Apart from `new`, so that no empty entry is copied where there is none.
     pub(crate) const fn unlogged(inner: B) -> Self {
-        Self { inner, entry: None }
+        Self { inner, entry: Entry::NONE }
     }
 }
 
@@ -42,9 +41,10 @@ impl<B: Body> Body for ResponseBody<B> {
 
     fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<B::Data>, B::Error>>> {
         let mut this = self.project();
-        let Some(entry) = this.entry else {
+        let entry = this.entry;
+        if entry.is_none() {
             return this.inner.poll_frame(cx);
-        };
+        }
         let frame = ready!(entry.inside(|| this.inner.as_mut().poll_frame(cx)));
         match &frame {
             Some(Ok(frame)) => {
@@ -60,11 +60,11 @@ impl<B: Body> Body for ResponseBody<B> {
             }
             Some(Err(_)) => {
                 entry.fail();
-                *this.entry = None;
+                entry.close();
             }
             None => {
                 entry.end();
-                *this.entry = None;
+                entry.close();
             }
         }
         Poll::Ready(frame)

@@ -52,11 +52,11 @@ where
 
     fn call(&mut self, mut request: Request<ReqBody>) -> Self::Future {
         if !event::enabled() {
-            return ResponseFuture::new(self.inner.call(request.map(RequestBody::uncounted)), None);
+            return ResponseFuture::new(self.inner.call(request.map(RequestBody::uncounted)), Entry::NONE);
         }
         // Opened before the call, so that a panic in there drops it.
         let entry = Entry::open(&mut request, &self.options);
         let request = request.map(|body| RequestBody::new(body, entry.shared()));
-        ResponseFuture::new(self.inner.call(request), Some(entry))
+        ResponseFuture::new(self.inner.call(request), entry)
     }
 }

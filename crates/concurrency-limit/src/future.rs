@@ -38,21 +38,30 @@ enum State<F, S, ReqBody, A> {
         permit: Option<Permit>,
         connect: bool,
     },
-    Queued {
-        waiter: Waiter,
-        #[pin]
-        time: WaitTime,
-        held: Option<Held<S, ReqBody, A>>,
-    },
-    Refused {
-        reason: Reason,
-        held: Option<(Request<ReqBody>, Arc<Settings<A>>)>,
-    },
+    /// Boxed, as `Refused`: they are rare and larger than the future of many a service, and every future would carry the
+    /// room for them through all the layers.
+    Queued(Pin<Box<Queued<S, ReqBody, A>>>),
+    /// Empty once it has answered.
+    Refused(Option<Box<Refused<ReqBody, A>>>),
 }
 
-/// What a request that waits must have at hand when the wait is over.
+#[pin_project]
+struct Queued<S, ReqBody, A> {
+    waiter: Waiter,
+    #[pin]
+    time: WaitTime,
+    /// What must be at hand when the wait is over.
+    held: Option<Held<S, ReqBody, A>>,
+}
+
 struct Held<S, ReqBody, A> {
     service: S,
+    request: Request<ReqBody>,
+    settings: Arc<Settings<A>>,
+}
+
+struct Refused<ReqBody, A> {
+    reason: Reason,
     request: Request<ReqBody>,
     settings: Arc<Settings<A>>,
 }
@@ -68,11 +77,12 @@ impl<F, S, ReqBody, A> ResponseFuture<F, S, ReqBody, A> {
 
     pub(crate) fn queued(waiter: Waiter, service: S, request: Request<ReqBody>, settings: Arc<Settings<A>>) -> Self {
         let time = WaitTime { deadline: settings.deadline(), timer: None };
-        Self { state: State::Queued { waiter, time, held: Some(Held { service, request, settings }) } }
+        let held = Some(Held { service, request, settings });
+        Self { state: State::Queued(Box::pin(Queued { waiter, time, held })) }
     }
 
-    pub(crate) const fn refused(reason: Reason, request: Request<ReqBody>, settings: Arc<Settings<A>>) -> Self {
-        Self { state: State::Refused { reason, held: Some((request, settings)) } }
+    pub(crate) fn refused(reason: Reason, request: Request<ReqBody>, settings: Arc<Settings<A>>) -> Self {
+        Self { state: State::refused(reason, request, settings) }
     }
 }
 
@@ -84,6 +94,10 @@ impl<F, S, ReqBody, A> State<F, S, ReqBody, A> {
         let connect = request.method() == Method::CONNECT;
         let future = service.call(request);
         Self::Running { future, permit: Some(permit), connect }
+    }
+
+    fn refused(reason: Reason, request: Request<ReqBody>, settings: Arc<Settings<A>>) -> Self {
+        Self::Refused(Some(Box::new(Refused { reason, request, settings })))
     }
 }
 
@@ -109,25 +123,29 @@ where
                         response.map(|body| ResponseBody::inner(body, permit))
                     }));
                 }
-                StateProj::Queued { waiter, time, held } => {
+                StateProj::Queued(queued) => {
+                    let queued = queued.as_mut().project();
                     // The place before the clock: one that comes together with the end of the wait is taken.
-                    let permit = match waiter.poll(cx) {
+                    let permit = match queued.waiter.poll(cx) {
                         Poll::Ready(permit) => Some(permit),
                         Poll::Pending => {
-                            ready!(time.poll(cx));
-                            waiter.time_out()
+                            ready!(queued.time.poll(cx));
+                            queued.waiter.time_out()
                         }
                     };
-                    let Some(Held { mut service, request, settings }) = held.take() else { return Poll::Pending };
+                    let Some(Held { mut service, request, settings }) = queued.held.take() else {
+                        return Poll::Pending;
+                    };
                     // Should the call panic, the place goes with it, and polling this again finds nothing to do.
                     state.set(match permit {
                         Some(permit) => State::running(&mut service, request, permit),
-                        None => State::Refused { reason: Reason::WaitedTooLong, held: Some((request, settings)) },
+                        None => State::refused(Reason::WaitedTooLong, request, settings),
                     });
                 }
-                StateProj::Refused { reason, held } => {
-                    let Some((request, settings)) = held.take() else { return Poll::Pending };
-                    return Poll::Ready(Ok(settings.refuse(*reason, request)));
+                StateProj::Refused(refused) => {
+                    let Some(refused) = refused.take() else { return Poll::Pending };
+                    let Refused { reason, request, settings } = *refused;
+                    return Poll::Ready(Ok(settings.refuse(reason, request)));
                 }
             }
         }
@@ -142,8 +160,8 @@ impl<F, S, ReqBody, A> fmt::Debug for ResponseFuture<F, S, ReqBody, A> {
                 "state",
                 &match state {
                     State::Running { .. } => "running",
-                    State::Queued { .. } => "queued",
-                    State::Refused { .. } => "refused",
+                    State::Queued(_) => "queued",
+                    State::Refused(_) => "refused",
                 },
             )
             .finish_non_exhaustive()

@@ -2,7 +2,6 @@ use std::{
     error::Error,
     fmt,
     pin::Pin,
-    sync::OnceLock,
     task::{Context, Poll},
 };
 
@@ -23,40 +22,49 @@ pub struct ResponseBody<B> {
     /// `None` after it unwound.
     #[pin]
     inner: Option<AnswerBody<B>>,
-    /// It unwound, and the error is still to be told. Set through `&self` too: `is_end_stream` and `size_hint` can panic.
-    cut: OnceLock<Cut>,
+    /// It unwound, and the error is still to be told.
+    cut: Option<Cut>,
+    said: Said,
     watch: Watch,
 }
 
-impl<B> ResponseBody<B> {
-    pub(crate) const fn inner(body: B, watch: Watch) -> Self {
-        Self { inner: Some(AnswerBody::inner(body)), cut: OnceLock::new(), watch }
+/// What the inner body said of itself after it was last polled: it is asked while it is guarded anyway, for a server asks
+/// several times.
+struct Said {
+    is_end_stream: bool,
+    size_hint: SizeHint,
+}
+
+impl Said {
+    /// Nothing that could make a server end the response without another poll, which tells the error.
+    fn unsure() -> Self {
+        Self { is_end_stream: false, size_hint: SizeHint::new() }
     }
 
-    pub(crate) const fn answer(text: Bytes, watch: Watch) -> Self {
-        Self { inner: Some(AnswerBody::answer(text)), cut: OnceLock::new(), watch }
+    fn of(body: &impl Body) -> Self {
+        Self { is_end_stream: body.is_end_stream(), size_hint: body.size_hint() }
+    }
+}
+
+impl<B> ResponseBody<B> {
+    pub(crate) fn inner(body: B, watch: Watch) -> Self
+    where
+        B: Body<Data = Bytes>,
+    {
+        let inner = AnswerBody::inner(body);
+        let mut said = Said::unsure();
+        let cut = watch.run(Place::Body, || said = Said::of(&inner)).err();
+        Self { inner: Some(inner), cut, said, watch }
+    }
+
+    pub(crate) fn answer(text: Bytes, watch: Watch) -> Self {
+        let said = Said { is_end_stream: text.is_empty(), size_hint: SizeHint::with_exact(text.len() as u64) };
+        Self { inner: Some(AnswerBody::answer(text)), cut: None, said, watch }
     }
 
     /// A body that is nothing but the error. It has no known length and is not at its end, so that it will be polled.
     pub(crate) fn cut(cut: Cut, watch: Watch) -> Self {
-        Self { inner: None, cut: OnceLock::from(cut), watch }
-    }
-}
-
-impl<B> ResponseBody<B>
-where
-    B: Body<Data = Bytes>,
-{
-    /// What the inner body says of itself; `unsure` where it panicked, now or before.
-    fn ask<T>(&self, unsure: T, ask: impl FnOnce(&AnswerBody<B>) -> T) -> T {
-        let mut said = unsure;
-        if let (Some(inner), None) = (&self.inner, self.cut.get())
-            && let Err(cut) = self.watch.run(Place::Body, || said = ask(inner))
-        {
-            // Two threads that ask at once may both be first; the error is the same.
-            let _ = self.cut.set(cut);
-        }
-        said
+        Self { inner: None, cut: Some(cut), said: Said::unsure(), watch }
     }
 }
 
@@ -73,26 +81,44 @@ where
         let cut = match this.cut.take() {
             Some(cut) => cut,
             None => {
-                let Some(inner) = this.inner.as_mut().as_pin_mut() else { return Poll::Ready(None) };
+                let Some(mut inner) = this.inner.as_mut().as_pin_mut() else { return Poll::Ready(None) };
                 let mut polled = Poll::Pending;
-                match this.watch.run(Place::Body, || polled = inner.poll_frame(cx).map_err(Into::into)) {
-                    Ok(()) => return polled,
+                let mut said = None;
+                let unwound = this.watch.run(Place::Body, || {
+                    polled = inner.as_mut().poll_frame(cx).map_err(Into::into);
+                    if polled.is_ready() {
+                        said = Some(Said::of(&*inner));
+                    }
+                });
+                match unwound {
+                    Ok(()) => {
+                        if let Some(said) = said {
+                            *this.said = said;
+                        }
+                        return polled;
+                    }
+                    Err(cut) if polled.is_ready() => {
+                        // It came apart when it was asked. First what it gave before.
+                        *this.said = Said::unsure();
+                        *this.cut = Some(cut);
+                        return polled;
+                    }
                     Err(cut) => cut,
                 }
             }
         };
         this.watch.discard(this.inner);
+        // There is nothing more to tell.
+        *this.said = Said { is_end_stream: true, size_hint: SizeHint::new() };
         Poll::Ready(Some(Err(cut.into_error())))
     }
 
     fn is_end_stream(&self) -> bool {
-        // Unsure is "no": the next poll then tells the error. Afterwards there is nothing more to tell.
-        let told = self.inner.is_none() && self.cut.get().is_none();
-        told || self.ask(false, Body::is_end_stream)
+        self.said.is_end_stream
     }
 
     fn size_hint(&self) -> SizeHint {
-        self.ask(SizeHint::default(), Body::size_hint)
+        self.said.size_hint
     }
 }
 
@@ -106,7 +132,7 @@ impl<B> PinnedDrop for ResponseBody<B> {
 
 impl<B> fmt::Debug for ResponseBody<B> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { inner: _, cut, watch } = self;
-        f.debug_struct("ResponseBody").field("cut", &cut.get()).field("watch", watch).finish_non_exhaustive()
+        let Self { inner: _, cut, said: _, watch } = self;
+        f.debug_struct("ResponseBody").field("cut", cut).field("watch", watch).finish_non_exhaustive()
     }
 }

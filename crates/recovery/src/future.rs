@@ -1,10 +1,13 @@
 use std::{
+    cell::Cell,
     fmt,
     pin::Pin,
     task::{Context, Poll},
 };
 
+use bytes::Bytes;
 use http::Response;
+use http_body::Body;
 use pin_project::{pin_project, pinned_drop};
 
 use crate::{Place, ResponseBody, cause::Cut, watch::Watch};
@@ -42,6 +45,7 @@ impl<F> ResponseFuture<F> {
 impl<F, B, E> Future for ResponseFuture<F>
 where
     F: Future<Output = Result<Response<B>, E>>,
+    B: Body<Data = Bytes>,
 {
     type Output = Result<Response<ResponseBody<B>>, E>;
 
@@ -52,12 +56,22 @@ where
         let mut this = self.project();
         let watch = this.watch.as_ref().expect("a future is not polled after it was ready");
         let mut polled = Poll::Pending;
-        if let Some(inner) = this.inner.as_mut().as_pin_mut() {
-            *this.cut = watch.run(Place::Future, || polled = inner.poll(cx)).err();
-            if polled.is_pending() && this.cut.is_none() {
-                return Poll::Pending;
+        let place = Cell::new(Place::Future);
+        let unwound = watch.run_in(&place, || {
+            let Some(inner) = this.inner.as_mut().as_pin_mut() else { return };
+            polled = inner.poll(cx);
+            if polled.is_ready() {
+                // A panic in this drop is reported, and costs the client nothing: its response is there.
+                place.set(Place::Drop);
+                this.inner.set(None);
             }
-            // A panic in this drop is reported, and costs the client nothing: its response is there.
+        });
+        if polled.is_pending() {
+            match (unwound, &this.cut) {
+                (Ok(()), None) => return Poll::Pending,
+                (Ok(()), Some(_)) => {}
+                (Err(cut), _) => *this.cut = Some(cut),
+            }
             watch.discard(this.inner);
         }
         let watch = this.watch.take().expect("it was there a line ago");

@@ -72,8 +72,7 @@ impl<A> RecoveryLayer<A> {
     ///
     /// By default it does not look: the event is emitted inside the span that is current around this layer, and with
     /// `graceful-request-logger` that span has the id. This is for stacks without such a span. It is asked for every
-    /// request before the inner service is called, so it should be cheap. The id that it finds is put in a box: this option
-    /// costs an allocation a request.
+    /// request before the inner service is called, so it should be cheap.
     ///
     /// ```
     /// # use graceful_recovery::RecoveryLayer;

@@ -4,8 +4,10 @@ use std::{
     task::{Context, Poll},
 };
 
+use bytes::Bytes;
 use graceful_answer::{Answer, PlainText};
 use http::{Request, Response};
+use http_body::Body;
 use tower_service::Service;
 
 use crate::{
@@ -48,6 +50,7 @@ impl<S, A, ReqBody, ResBody> Service<Request<ReqBody>> for Recovery<S, A>
 where
     S: Service<Request<ReqBody>, Response = Response<ResBody>>,
     A: Answer<Panicked>,
+    ResBody: Body<Data = Bytes>,
 {
     type Response = Response<ResponseBody<ResBody>>;
     type Error = S::Error;
@@ -69,7 +72,7 @@ where
             if let Err(cut) = found {
                 return ResponseFuture::cut(cut, watch);
             }
-            watch.request_id = id.map(Box::new);
+            watch.set_request_id(id);
             request = Request::from_parts(head, body);
         }
         ResponseFuture::new(watch, || self.inner.call(request))

@@ -1,6 +1,11 @@
 //! What a request takes along on its way, call → future → body, so that a panic can be answered and reported.
 
-use std::{fmt, pin::Pin, sync::Arc};
+use std::{
+    cell::{Cell, RefCell},
+    fmt,
+    pin::Pin,
+    sync::Arc,
+};
 
 use bytes::Bytes;
 use graceful_answer::{Answer, PlainText};
@@ -18,12 +23,18 @@ use crate::{
 pub(crate) struct Watch {
     shared: Arc<Shared<dyn Answer<Panicked>>>,
     backtraces: Backtraces,
+    /// In a box because it goes through many hands, and in one that is used again. `None` when it is being dropped.
+    seen: Option<Box<Seen>>,
+}
+
+/// What a report says of the request. Method and path are counts of references: nothing is copied for a request that
+/// does not panic.
+#[derive(Debug, Default)]
+struct Seen {
     version: Version,
-    /// As the path, a count of references: nothing is copied for a request that does not panic.
     method: Method,
     path: Option<PathAndQuery>,
-    /// In a box because few layers look for it, and all of this moves from the future to the body.
-    pub(crate) request_id: Option<Box<HeaderValue>>,
+    request_id: Option<HeaderValue>,
 }
 
 impl Watch {
@@ -32,22 +43,31 @@ impl Watch {
         backtraces: Backtraces,
         request: &Request<B>,
     ) -> Self {
-        Self {
-            shared,
-            backtraces,
-            version: request.version(),
-            method: request.method().clone(),
-            path: request.uri().path_and_query().cloned(),
-            request_id: None,
+        let mut seen = Seen::take();
+        seen.version = request.version();
+        seen.method = request.method().clone();
+        seen.path = request.uri().path_and_query().cloned();
+        Self { shared, backtraces, seen: Some(seen) }
+    }
+
+    pub(crate) fn set_request_id(&mut self, id: Option<HeaderValue>) {
+        if let Some(seen) = &mut self.seen {
+            seen.request_id = id;
         }
     }
 
     /// Runs foreign code. When it unwinds that is reported, and what is left for the response comes back.
     #[inline]
     pub(crate) fn run(&self, place: Place, foreign: impl FnOnce()) -> Result<(), Cut> {
+        self.run_in(&Cell::new(place), foreign)
+    }
+
+    /// The same for code that goes from place to place.
+    #[inline]
+    pub(crate) fn run_in(&self, place: &Cell<Place>, foreign: impl FnOnce()) -> Result<(), Cut> {
         match section::run(self.backtraces.captured(), foreign) {
             None => Ok(()),
-            Some(caught) => self.caught(place, caught),
+            Some(caught) => self.caught(place.get(), caught),
         }
     }
 
@@ -79,7 +99,7 @@ impl Watch {
                 // A service has to answer something, so it answers what no connection can send: a body that fails before
                 // the head is flushed. Where nobody polls it (HEAD) the status and the header say what they can; HTTP/2
                 // knows no such header.
-                let version = self.version;
+                let version = self.seen.as_ref().map_or(Version::HTTP_11, |seen| seen.version);
                 let mut response = Response::new(ResponseBody::cut(cut, self));
                 *response.status_mut() = StatusCode::INTERNAL_SERVER_ERROR;
                 if version <= Version::HTTP_11 {
@@ -129,26 +149,60 @@ impl Watch {
     }
 
     fn report(&self, kind: Kind, place: Place, site: Site) {
+        let Some(seen) = &self.seen else { return };
         Report {
             kind,
             place,
             site,
             whole: self.backtraces.whole(),
-            method: self.method.clone(),
-            path: self.path.clone(),
-            request_id: self.request_id.as_deref().cloned(),
+            method: seen.method.clone(),
+            path: seen.path.clone(),
+            request_id: seen.request_id.clone(),
         }
         .send();
     }
 }
 
+impl Drop for Watch {
+    fn drop(&mut self) {
+        if let Some(seen) = self.seen.take() {
+            seen.give_back();
+        }
+    }
+}
+
+thread_local! {
+    /// The boxes of requests that ended on this thread.
+    #[expect(clippy::vec_box, reason = "it is the boxes that are kept")]
+    static FREE: RefCell<Vec<Box<Seen>>> = const { RefCell::new(Vec::new()) };
+}
+
+/// How many boxes a thread keeps: 16 KiB.
+const FREE_BOXES: usize = 128;
+
+impl Seen {
+    /// An empty one.
+    fn take() -> Box<Self> {
+        FREE.try_with(|free| free.borrow_mut().pop()).ok().flatten().unwrap_or_default()
+    }
+
+    /// For the next request; what it holds of this one (a part of the connection's buffer!) goes at once.
+    fn give_back(mut self: Box<Self>) {
+        let Self { version: _, method, path, request_id } = &mut *self;
+        *method = Method::GET;
+        (*path, *request_id) = (None, None);
+        let _ = FREE.try_with(|free| {
+            let mut free = free.borrow_mut();
+            if free.len() < FREE_BOXES {
+                free.push(self);
+            }
+        });
+    }
+}
+
 impl fmt::Debug for Watch {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { shared: _, backtraces: _, version: _, method, path, request_id } = self;
-        f.debug_struct("Watch")
-            .field("method", method)
-            .field("path", &path.as_ref().map(PathAndQuery::path))
-            .field("request_id", request_id)
-            .finish_non_exhaustive()
+        let Self { shared: _, backtraces: _, seen } = self;
+        f.debug_struct("Watch").field("seen", seen).finish_non_exhaustive()
     }
 }

@@ -5,7 +5,8 @@ use std::{
 
 use http_body::{Body, Frame, SizeHint};
 use pin_project::{pin_project, pinned_drop};
-use tracing::Span;
+
+use crate::trail::Trail;
 
 /// The response body of [`RequestLogger`](crate::RequestLogger): the inner one, polled and dropped inside the span.
 ///
@@ -16,19 +17,19 @@ pub struct ResponseBody<B> {
     /// `None` only while this is being dropped: its drop belongs in the span.
     #[pin]
     inner: Option<B>,
-    span: Span,
+    trail: Trail,
 }
 
 impl<B> ResponseBody<B> {
-    pub(crate) const fn new(inner: B, span: Span) -> Self {
-        Self { inner: Some(inner), span }
+    pub(crate) const fn new(inner: B, trail: Trail) -> Self {
+        Self { inner: Some(inner), trail }
     }
 }
 
 /// A body that belongs to no request and to no span.
 impl<B: Default> Default for ResponseBody<B> {
     fn default() -> Self {
-        Self::new(B::default(), Span::none())
+        Self::new(B::default(), Trail::NONE)
     }
 }
 
@@ -38,7 +39,7 @@ impl<B: Body> Body for ResponseBody<B> {
 
     fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<B::Data>, B::Error>>> {
         let this = self.project();
-        let _entered = this.span.enter();
+        let _entered = this.trail.span().enter();
         match this.inner.as_pin_mut() {
             Some(inner) => inner.poll_frame(cx),
             None => Poll::Ready(None),
@@ -58,7 +59,7 @@ impl<B: Body> Body for ResponseBody<B> {
 impl<B> PinnedDrop for ResponseBody<B> {
     fn drop(self: Pin<&mut Self>) {
         let mut this = self.project();
-        let _entered = this.span.enter();
+        let _entered = this.trail.span().enter();
         this.inner.set(None);
     }
 }

@@ -1,15 +1,13 @@
 use std::{
     future::Future,
-    mem,
     pin::Pin,
     task::{Context, Poll, ready},
 };
 
-use http::{HeaderName, Response};
+use http::Response;
 use pin_project::{pin_project, pinned_drop};
-use tracing::Span;
 
-use crate::{RequestId, ResponseBody};
+use crate::{ResponseBody, trail::Trail};
 
 /// The future of [`RequestLogger`](crate::RequestLogger).
 ///
@@ -21,14 +19,12 @@ pub struct ResponseFuture<F> {
     /// `None` once it is done: it is dropped by hand, for its drop belongs in the span.
     #[pin]
     inner: Option<F>,
-    span: Span,
-    header: HeaderName,
-    id: RequestId,
+    trail: Trail,
 }
 
 impl<F> ResponseFuture<F> {
-    pub(crate) const fn new(inner: F, span: Span, header: HeaderName, id: RequestId) -> Self {
-        Self { inner: Some(inner), span, header, id }
+    pub(crate) const fn new(inner: F, trail: Trail) -> Self {
+        Self { inner: Some(inner), trail }
     }
 }
 
@@ -43,18 +39,17 @@ where
     /// If it is polled again after it was ready.
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let mut this = self.project();
-        let entered = this.span.enter();
+        let entered = this.trail.span().enter();
         let inner = this.inner.as_mut().as_pin_mut().expect("a future is not polled again after it was ready");
         let result = ready!(inner.poll(cx));
         this.inner.set(None);
         drop(entered);
 
         // From here on the span lives with the body, or ends.
-        let span = mem::replace(this.span, Span::none());
+        let mut trail = this.trail.take();
         let mut response = result?;
-        // Fails only for a new name in a table of 32,768: then the response goes without.
-        let _ = response.headers_mut().try_insert(&*this.header, this.id.header_value().clone());
-        Poll::Ready(Ok(response.map(|body| ResponseBody::new(body, span))))
+        trail.mark(response.headers_mut());
+        Poll::Ready(Ok(response.map(|body| ResponseBody::new(body, trail))))
     }
 }
 
@@ -62,7 +57,7 @@ where
 impl<F> PinnedDrop for ResponseFuture<F> {
     fn drop(self: Pin<&mut Self>) {
         let mut this = self.project();
-        let _entered = this.span.enter();
+        let _entered = this.trail.span().enter();
         this.inner.set(None);
     }
 }

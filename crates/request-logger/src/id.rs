@@ -42,9 +42,17 @@ impl RequestId {
     /// The longest id, in characters.
     pub const MAX_LEN: usize = 128;
 
+    /// The length of a fresh id.
+    pub(crate) const FRESH_LEN: usize = Hyphenated::LENGTH;
+
     /// A fresh id.
     #[must_use]
     pub fn generate(format: IdFormat) -> Self {
+        Self::generate_in(format, &mut [0; Self::FRESH_LEN]).0
+    }
+
+    /// A fresh id, and its text.
+    pub(crate) fn generate_in(format: IdFormat, text: &mut [u8; Self::FRESH_LEN]) -> (Self, &str) {
         let uuid = match format {
             IdFormat::V4 => Uuid::new_v4(),
             IdFormat::V7 => {
@@ -54,9 +62,10 @@ impl RequestId {
                 Uuid::new_v7(Timestamp::from_unix(NoContext, now.as_secs(), now.subsec_nanos()))
             }
         };
-        let mut text = [0; Hyphenated::LENGTH];
-        uuid.hyphenated().encode_lower(&mut text);
-        Self::new(text)
+        let text = uuid.hyphenated().encode_lower(text);
+        let mut owned = [0; Self::FRESH_LEN];
+        owned.copy_from_slice(text.as_bytes());
+        (Self::new(owned), text)
     }
 
     /// The id that these bytes spell, if they do.
@@ -87,7 +96,7 @@ impl RequestId {
     #[must_use]
     #[expect(clippy::missing_panics_doc, reason = "it cannot: an id is made of ASCII")]
     pub fn as_str(&self) -> &str {
-        self.0.to_str().expect("an id is made of ASCII")
+        str::from_utf8(self.0.as_bytes()).expect("an id is made of ASCII")
     }
 
     /// The id as the value of a header, ready to be cloned into one.

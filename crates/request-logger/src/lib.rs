@@ -139,7 +139,8 @@
 //! # Costs
 //!
 //! The id is one allocation (its text, shared by extension and header), the extension a second one. If they were empty
-//! before, the extensions allocate their map and the response its header table. A span that nobody wants is one check;
+//! before, the extensions allocate their map and the response its header table. What goes with the request to its end lies
+//! in a box that its thread uses again. A span that nobody wants is one check;
 //! everything else about the span is the subscriber's. There is no shared state: no lock and no counter that all
 //! requests touch.
 //!
@@ -153,6 +154,7 @@ mod layer;
 mod service;
 mod span;
 mod traceparent;
+mod trail;
 
 pub use self::body::ResponseBody;
 pub use self::future::ResponseFuture;

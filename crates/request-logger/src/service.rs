@@ -3,7 +3,7 @@ use std::task::{Context, Poll};
 use http::{Request, Response};
 use tower_service::Service;
 
-use crate::{RequestId, ResponseBody, ResponseFuture, layer::Options, span::request_span};
+use crate::{RequestId, ResponseBody, ResponseFuture, layer::Options, span::request_span, trail::Trail};
 
 /// Gives every request an id and a span.
 ///
@@ -48,15 +48,21 @@ where
     }
 
     fn call(&mut self, mut request: Request<ReqBody>) -> Self::Future {
-        let id = identify(&mut request, &self.options);
-        let span = request_span(&request, &id, self.options.query);
+        let mut text = [0; RequestId::FRESH_LEN];
+        let (id, text) = identify(&mut request, &self.options, &mut text);
+        let span = request_span(&request, || text.unwrap_or_else(|| id.as_str()), self.options.query);
         let future = span.in_scope(|| self.inner.call(request));
-        ResponseFuture::new(future, span, self.options.header.clone(), id)
+        ResponseFuture::new(future, Trail::new(span, &self.options.header, id))
     }
 }
 
-/// The id of this request, which is in the extensions afterwards; and in the header, if there is one.
-fn identify<B>(request: &mut Request<B>, options: &Options) -> RequestId {
+/// The id of this request, which is in the extensions afterwards; and in the header, if there is one. If it is fresh, its
+/// text as well, which need not be looked through again.
+fn identify<'a, B>(
+    request: &mut Request<B>,
+    options: &Options,
+    text: &'a mut [u8; RequestId::FRESH_LEN],
+) -> (RequestId, Option<&'a str>) {
     let mut values = request.headers().get_all(&options.header).iter();
     let (first, second) = (values.next(), values.next());
     let known = request.extensions().get::<RequestId>();
@@ -68,11 +74,17 @@ fn identify<B>(request: &mut Request<B>, options: &Options) -> RequestId {
     let is_in_header = sent.is_some();
     let overwrite = first.is_some() || options.forward;
 
-    let id = known.cloned().or(sent).unwrap_or_else(|| RequestId::generate(options.format));
+    let (id, text) = match known.cloned().or(sent) {
+        Some(id) => (id, None),
+        None => {
+            let (id, text) = RequestId::generate_in(options.format, text);
+            (id, Some(text))
+        }
+    };
     if overwrite && !is_in_header {
         // Fails only for a new name in a table of 32,768, which is a request that carries no id anyway.
         let _ = request.headers_mut().try_insert(&options.header, id.header_value().clone());
     }
     request.extensions_mut().insert(id.clone());
-    id
+    (id, text)
 }

@@ -3,7 +3,7 @@ use std::cell::LazyCell;
 use http::Request;
 use tracing::Span;
 
-use crate::{RequestId, traceparent::TraceParent};
+use crate::traceparent::TraceParent;
 
 /// The target of the span, for filters: `graceful::request`.
 pub const TARGET: &str = "graceful::request";
@@ -14,7 +14,7 @@ const MAX_PATH: usize = 1024;
 /// The longest registered method, `UPDATEREDIRECTREF`, has 17 bytes.
 const MAX_METHOD: usize = 32;
 
-pub(crate) fn request_span<B>(request: &Request<B>, id: &RequestId, query: bool) -> Span {
+pub(crate) fn request_span<'a, B>(request: &Request<B>, id: impl FnOnce() -> &'a str, query: bool) -> Span {
     let uri = request.uri();
     // The fields below are evaluated only where somebody wants the span; so is this.
     let parent = LazyCell::new(|| TraceParent::from_headers(request.headers()));
@@ -24,7 +24,7 @@ pub(crate) fn request_span<B>(request: &Request<B>, id: &RequestId, query: bool)
         method = bounded(request.method().as_str(), MAX_METHOD),
         path = bounded(uri.path(), MAX_PATH),
         query = if query { uri.query().map(|query| bounded(query, MAX_PATH)) } else { None },
-        request_id = id.as_str(),
+        request_id = id(),
         trace_id = parent.as_ref().map(|parent| parent.trace_id),
         parent_id = parent.as_ref().map(|parent| parent.parent_id),
     )

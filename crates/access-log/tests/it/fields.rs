@@ -66,7 +66,7 @@ async fn every_field_has_its_name_and_type() {
         ("bytes_in", Value::Unsigned(2)),
         ("bytes", Value::Unsigned(5)),
         ("bytes_expected", Value::Unsigned(5)),
-        ("peer", Value::Shown("[2001:db8::1]:4711".to_owned())),
+        ("peer", text("[2001:db8::1]:4711")),
         ("user_agent", text("curl/8.5.0")),
         ("outcome", text("complete")),
     ];

@@ -1,0 +1,87 @@
+//! What goes with a request to its end: from the call to the future to the body.
+
+use std::cell::RefCell;
+
+use http::{HeaderMap, HeaderName};
+use tracing::Span;
+
+use crate::RequestId;
+
+/// The span, and what the response is marked with.
+#[derive(Debug)]
+pub(crate) struct Trail {
+    /// In a box because it goes through many hands, and in one that is used again.
+    open: Option<Box<Open>>,
+}
+
+#[derive(Debug)]
+struct Open {
+    span: Span,
+    header: HeaderName,
+    /// `None` when the response has it.
+    id: Option<RequestId>,
+}
+
+static NO_SPAN: Span = Span::none();
+
+impl Trail {
+    pub(crate) const NONE: Self = Self { open: None };
+
+    pub(crate) fn new(span: Span, header: &HeaderName, id: RequestId) -> Self {
+        let free = FREE.try_with(|free| free.borrow_mut().pop()).ok().flatten();
+        let open = match free {
+            Some(mut open) => {
+                let Open { span: old_span, header: old_header, id: old_id } = &mut *open;
+                *old_span = span;
+                old_header.clone_from(header);
+                *old_id = Some(id);
+                open
+            }
+            None => Box::new(Open { span, header: header.clone(), id: Some(id) }),
+        };
+        Self { open: Some(open) }
+    }
+
+    pub(crate) fn span(&self) -> &Span {
+        self.open.as_ref().map_or(&NO_SPAN, |open| &open.span)
+    }
+
+    /// Leaves none behind.
+    pub(crate) const fn take(&mut self) -> Self {
+        Self { open: self.open.take() }
+    }
+
+    /// Puts the id into the headers of the response.
+    pub(crate) fn mark(&mut self, headers: &mut HeaderMap) {
+        if let Some(open) = &mut self.open
+            && let Some(id) = open.id.take()
+        {
+            // Fails only for a new name in a table of 32,768: then the response goes without.
+            let _ = headers.try_insert(&open.header, id.into());
+        }
+    }
+}
+
+impl Drop for Trail {
+    fn drop(&mut self) {
+        let Some(mut open) = self.open.take() else { return };
+        // The span ends here, not when the box is used again.
+        open.span = Span::none();
+        open.id = None;
+        let _ = FREE.try_with(|free| {
+            let mut free = free.borrow_mut();
+            if free.len() < FREE_BOXES {
+                free.push(open);
+            }
+        });
+    }
+}
+
+thread_local! {
+    /// The boxes of requests that ended on this thread.
+    #[expect(clippy::vec_box, reason = "it is the boxes that are kept")]
+    static FREE: RefCell<Vec<Box<Open>>> = const { RefCell::new(Vec::new()) };
+}
+
+/// How many boxes a thread keeps: 16 KiB.
+const FREE_BOXES: usize = 128;
