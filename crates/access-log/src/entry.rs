@@ -22,6 +22,7 @@ use tracing::Span;
 use crate::{
     MatchedRoute, Outcome, Record, event,
     layer::{Filter, Options},
+    route::Listener,
 };
 
 /// An open record, or none where nobody listens. Its drop writes it, so it is written exactly once.
@@ -83,6 +84,7 @@ impl Entry {
             peer: options.peer.and_then(|peer| peer(request.extensions())),
             user_agent: request.headers().get(USER_AGENT).cloned(),
             outcome: Outcome::ClientGone,
+            route: None,
             shared,
         };
         *span = if options.capture_span { Span::current() } else { Span::none() };
@@ -112,18 +114,24 @@ impl Entry {
         self.open.as_ref()?.record.shared.as_ref()
     }
 
-    /// Runs what may panic in the inner service.
-    pub(crate) fn inside<R>(&mut self, poll: impl FnOnce() -> R) -> R {
-        self.set_inside(true);
-        let result = poll();
-        self.set_inside(false);
+    /// Runs the inner service, which may panic, and may tell its route.
+    pub(crate) fn listen<R>(&mut self, run: impl FnOnce() -> R) -> R {
+        let Some(open) = &mut self.open else { return run() };
+        open.inside = true;
+        let listener = Listener::new(&mut open.record.route);
+        let result = run();
+        drop(listener);
+        open.inside = false;
         result
     }
 
-    fn set_inside(&mut self, inside: bool) {
-        if let Some(open) = &mut self.open {
-            open.inside = inside;
-        }
+    /// Runs the inner body, which may panic.
+    pub(crate) fn inside<R>(&mut self, run: impl FnOnce() -> R) -> R {
+        let Some(open) = &mut self.open else { return run() };
+        open.inside = true;
+        let result = run();
+        open.inside = false;
+        result
     }
 
     /// Takes down the head, and says whether a body is to follow; if not, this is at its end.
@@ -201,6 +209,7 @@ impl Open {
             peer: None,
             user_agent: None,
             outcome: Outcome::ClientGone,
+            route: None,
             shared: None,
         };
         Box::new(Self { record, start, span: Span::none(), filter: None, query: false, inside: false, over: false })
@@ -208,9 +217,9 @@ impl Open {
 
     /// For the next request; what it holds of this one (a part of the connection's buffer!) goes at once.
     fn give_back(mut self: Box<Self>) {
-        let Record { method, target, user_agent, shared, .. } = &mut self.record;
+        let Record { method, target, user_agent, route, shared, .. } = &mut self.record;
         *method = Method::GET;
-        (*target, *user_agent, *shared) = (None, None, None);
+        (*target, *user_agent, *route, *shared) = (None, None, None, None);
         (self.span, self.filter) = (Span::none(), None);
         let _ = FREE.try_with(|free| {
             let mut free = free.borrow_mut();

@@ -116,6 +116,7 @@ pub(crate) fn write(record: &Record, with_query: bool) {
 /// Writes the same event for what no service has seen.
 pub(crate) fn write_refused(refused: &RefusedRequest<'_>) {
     let RefusedRequest { status, reason, method, target, version: spoken, user_agent, bytes, peer } = *refused;
+    let peer = peer.map(PeerText::new);
     let method = method.map(|method| Text::new(method.as_str(), MAX_METHOD));
     let path = target.map(|target| Text::new(target.path(), MAX_PATH));
     let user_agent = user_agent.map(|value| Text::of_bytes(value.as_bytes(), MAX_USER_AGENT));
@@ -132,7 +133,7 @@ pub(crate) fn write_refused(refused: &RefusedRequest<'_>) {
                     version = spoken.map(version),
                     status = status.as_u16(),
                     bytes,
-                    peer = peer.map(display),
+                    peer = peer.as_ref().map(PeerText::as_str),
                     user_agent = user_agent.as_ref().map(Text::as_value),
                     outcome = "refused",
                     reason,

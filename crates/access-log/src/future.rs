@@ -39,7 +39,7 @@ where
             // Nobody listens.
             return this.inner.poll(cx).map_ok(|response| response.map(ResponseBody::unlogged));
         }
-        let result = ready!(entry.inside(|| this.inner.poll(cx)));
+        let result = ready!(entry.listen(|| this.inner.poll(cx)));
         let body_follows = match &result {
             Ok(response) => entry.head(response),
             Err(_) => {

@@ -65,6 +65,8 @@ impl AccessLogLayer {
     /// Whether to put a [`MatchedRoute`](crate::MatchedRoute) in the extensions of each request, for a router to say
     /// which of its routes took it. Default: no.
     ///
+    /// For a router that runs in another task; [`tell_route`](crate::tell_route) needs no cell.
+    ///
     /// It costs an allocation for the cell and those of [`Extensions::insert`]: three if the extensions were empty, else
     /// one. The name itself is one more, unless it is given as an `Arc<str>` that is already there.
     #[must_use]

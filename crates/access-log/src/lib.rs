@@ -22,13 +22,12 @@
 //!     response::{IntoResponse, Response},
 //!     routing::get,
 //! };
-//! use graceful_access_log::{AccessLogLayer, MatchedRoute};
+//! use graceful_access_log::{AccessLogLayer, tell_route};
 //! use tower::ServiceBuilder;
 //!
-//! async fn tell_route(request: Request, next: Next) -> Response {
-//!     let extensions = request.extensions();
-//!     if let (Some(route), Some(path)) = (extensions.get::<MatchedRoute>(), extensions.get::<MatchedPath>()) {
-//!         route.set(path.as_str());
+//! async fn tell(request: Request, next: Next) -> Response {
+//!     if let Some(path) = request.extensions().get::<MatchedPath>() {
+//!         tell_route(path.as_str());
 //!     }
 //!     next.run(request).await
 //! }
@@ -36,9 +35,8 @@
 //! # #[tokio::main(flavor = "current_thread")] async fn main() -> std::io::Result<()> {
 //! let router: Router = Router::new()
 //!     .route("/users/{id}", get(|| async { "a user" }))
-//!     .route_layer(from_fn(tell_route));
+//!     .route_layer(from_fn(tell));
 //! let access_log = AccessLogLayer::new()
-//!     .route_cell(true)
 //!     .peer(|extensions| extensions.get::<ConnectInfo<SocketAddr>>().map(|peer| peer.0))
 //!     .filter(|record| record.path() != "/healthz" || !record.status().is_success());
 //! // `axum::serve` takes no body but axum's own, hence the first line.
@@ -94,7 +92,7 @@
 //! |---|---|---|
 //! | `method` | string | at most 32 bytes of it |
 //! | `path` | string | without the query unless [`query`](AccessLogLayer::query) is on; at most 1,024 bytes; left out for `CONNECT` |
-//! | `route` | string | what was put in the [`MatchedRoute`] |
+//! | `route` | string | what [`tell_route`] has told, or was put in the [`MatchedRoute`] |
 //! | `version` | string | `HTTP/1.0`, `HTTP/1.1`, `HTTP/2`, … |
 //! | `status` | number | of the response; 499 if the client had gone before, 500 if the service failed before |
 //! | `duration_ms` | float | from the call to the end, exact to the microsecond |
@@ -155,5 +153,5 @@ pub use self::record::{Outcome, Record};
 pub use self::refused::RefusedRequest;
 pub use self::request_body::RequestBody;
 pub use self::response_body::ResponseBody;
-pub use self::route::MatchedRoute;
+pub use self::route::{MatchedRoute, tell_route};
 pub use self::service::AccessLog;

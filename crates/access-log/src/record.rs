@@ -20,6 +20,8 @@ pub struct Record {
     pub(crate) peer: Option<SocketAddr>,
     pub(crate) user_agent: Option<HeaderValue>,
     pub(crate) outcome: Outcome,
+    /// As it was told; one in the cell is in `shared`.
+    pub(crate) route: Option<Arc<str>>,
     pub(crate) shared: Option<Arc<Shared>>,
 }
 
@@ -64,10 +66,10 @@ impl Record {
         self.target.as_ref()?.query()
     }
 
-    /// What was put in the [`MatchedRoute`](crate::MatchedRoute).
+    /// What [`tell_route`](crate::tell_route) has told, or was put in the [`MatchedRoute`](crate::MatchedRoute).
     #[must_use]
     pub fn route(&self) -> Option<&str> {
-        self.shared.as_ref()?.route()
+        self.route.as_deref().or_else(|| self.shared.as_ref()?.route())
     }
 
     /// The HTTP version of the request.

@@ -55,8 +55,9 @@ where
             return ResponseFuture::new(self.inner.call(request.map(RequestBody::uncounted)), Entry::NONE);
         }
         // Opened before the call, so that a panic in there drops it.
-        let entry = Entry::open(&mut request, &self.options);
+        let mut entry = Entry::open(&mut request, &self.options);
         let request = request.map(|body| RequestBody::new(body, entry.shared()));
-        ResponseFuture::new(self.inner.call(request), entry)
+        let future = entry.listen(|| self.inner.call(request));
+        ResponseFuture::new(future, entry)
     }
 }

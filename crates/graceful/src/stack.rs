@@ -49,7 +49,7 @@ pub(crate) fn stack(router: Router, config: &Config) -> impl HttpService + Sync 
     ServiceBuilder::new()
         .layer(RequestLoggerLayer::new().id_format(format))
         // The span outside is entered for drops too, so the record need not hold on to it.
-        .layer(AccessLogLayer::new().peer(peer).route_cell(true).capture_span(false))
+        .layer(AccessLogLayer::new().peer(peer).capture_span(false))
         .layer(RecoveryLayer::new().answer(answers))
         .layer(limit)
         .layer(timeout)

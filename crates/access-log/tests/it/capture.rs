@@ -29,7 +29,7 @@ pub(crate) struct Captured {
     pub(crate) spans: Vec<&'static str>,
 }
 
-#[derive(Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq)]
 pub(crate) enum Value {
     Str(String),
     /// By its `Display` or `Debug`.

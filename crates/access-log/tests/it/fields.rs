@@ -3,12 +3,14 @@
 use std::{
     convert::Infallible,
     net::SocketAddr,
+    panic::AssertUnwindSafe,
     sync::{Arc, Mutex},
     time::Duration,
 };
 
 use bytes::Bytes;
-use graceful_access_log::{AccessLogLayer, MatchedRoute, Outcome, Record, RefusedRequest, RequestBody};
+use futures_util::FutureExt;
+use graceful_access_log::{AccessLogLayer, MatchedRoute, Outcome, Record, RefusedRequest, RequestBody, tell_route};
 use http::{HeaderValue, Method, Request, Response, StatusCode, Version, header::USER_AGENT};
 use http_body_util::{BodyExt, Empty, Full};
 use tower::{Layer, ServiceExt, service_fn};
@@ -216,4 +218,72 @@ fn what_was_refused_has_the_same_names_and_leaves_out_what_is_not_known() {
         let (Value::Str(text) | Value::Shown(text)) = &fields[field] else { panic!("{field} is text") };
         assert_eq!(text, value, "{field}");
     }
+}
+
+/// Asks `handler`, with an access log around it and another one around that.
+async fn ask<F: Future<Output = ()>>(handler: impl Fn() -> F + Clone) {
+    let service = service_fn(move |_: Request<RequestBody<RequestBody<Empty<Bytes>>>>| {
+        let work = handler();
+        async {
+            work.await;
+            Ok::<_, Infallible>(Response::new(Empty::<Bytes>::new()))
+        }
+    });
+    let service = AccessLogLayer::new().layer(AccessLogLayer::new().layer(service));
+    drop(service.oneshot(Request::new(Empty::new())).await.expect("infallible"));
+}
+
+fn routes(log: &mut Capture) -> Vec<Option<Value>> {
+    std::iter::from_fn(|| log.next_if_any()).map(|mut record| record.fields.remove("route")).collect()
+}
+
+#[tokio::test]
+async fn the_route_may_be_told_without_a_cell() {
+    let route = |route: &str| Some(Value::Str(route.to_owned()));
+    let mut log = Capture::new();
+    tell_route("/nobody/listens");
+    ask(|| async {}).await;
+    assert_eq!(routes(&mut log), [None, None]);
+    ask(|| {
+        tell_route("/in/the/call");
+        async {}
+    })
+    .await;
+    assert_eq!(routes(&mut log), [route("/in/the/call"), route("/in/the/call")], "each log around hears it");
+    ask(|| async {
+        tokio::task::yield_now().await;
+        tell_route("/first");
+        tell_route("/second");
+        tokio::task::yield_now().await;
+        tell_route("/third");
+    })
+    .await;
+    assert_eq!(routes(&mut log), [route("/first"), route("/first")], "the first one counts");
+}
+
+#[tokio::test]
+async fn nobody_hears_the_route_of_another_request() {
+    let mut log = Capture::new();
+    // They take turns on the thread: the one that tells nothing ends last.
+    let tells = ask(|| async {
+        tokio::task::yield_now().await;
+        tell_route("/one");
+    });
+    let is_silent = ask(|| async {
+        tokio::task::yield_now().await;
+        tokio::task::yield_now().await;
+    });
+    tokio::join!(tells, is_silent);
+    let one = Some(Value::Str("/one".to_owned()));
+    assert_eq!(routes(&mut log), [one.clone(), one, None, None]);
+
+    let panics = ask(|| async {
+        tell_route("/one");
+        panic!("and leaves nothing behind");
+    });
+    AssertUnwindSafe(panics).catch_unwind().await.expect_err("a panic");
+    routes(&mut log);
+    tell_route("/nobody/listens");
+    ask(|| async {}).await;
+    assert_eq!(routes(&mut log), [None, None]);
 }

@@ -4,7 +4,7 @@ use std::{
 };
 
 use axum::extract::MatchedPath;
-use graceful_access_log::MatchedRoute;
+use graceful_access_log::tell_route;
 use graceful_connection::ConnectionControl;
 use http::Request;
 use tower_layer::Layer;
@@ -57,9 +57,7 @@ where
             if let Some(control) = extensions.get::<ConnectionControl>() {
                 control.set_route(&name);
             }
-            if let Some(cell) = extensions.get::<MatchedRoute>() {
-                cell.set(name);
-            }
+            tell_route(name);
         }
         self.inner.call(request)
     }

@@ -1,4 +1,5 @@
 use std::{
+    cell::RefCell,
     convert::Infallible,
     pin::Pin,
     task::{Context, Poll, ready},
@@ -8,7 +9,6 @@ use axum::{Router, body::Body, routing::future::RouteFuture};
 use bytes::Bytes;
 use graceful_connection::Pieces;
 use http::{Request, Response, Version};
-use pin_project::pin_project;
 use tower_service::Service;
 
 /// The router as the layers call it, with whatever body they make of a request's.
@@ -40,28 +40,68 @@ where
         let version = request.version();
         // axum boxes every body; an empty one costs no allocation.
         let request = request.map(|body| if body.is_end_stream() { Body::empty() } else { Body::new(body) });
-        RouterFuture { route: self.router.call(request), version }
+        RouterFuture { route: RouteBox::new(self.router.call(request)), version }
     }
 }
 
 /// The router's answer, in pieces: the layers around it carry a permit and a record to the end of its body, which must
 /// not come before most of it is on its way.
-#[pin_project]
 pub(crate) struct RouterFuture {
-    #[pin]
-    route: RouteFuture<Infallible>,
+    route: RouteBox,
     version: Version,
+}
+
+/// The router's future in a box that its thread uses again: it is large, and the layers around it would each move it.
+struct RouteBox(Option<Place>);
+
+type Place = Pin<Box<Option<RouteFuture<Infallible>>>>;
+
+thread_local! {
+    static FREE: RefCell<Vec<Place>> = const { RefCell::new(Vec::new()) };
+}
+
+/// How many boxes a thread keeps: 32 KiB.
+const FREE_BOXES: usize = 128;
+
+impl RouteBox {
+    fn new(route: RouteFuture<Infallible>) -> Self {
+        let free = FREE.try_with(|free| free.borrow_mut().pop()).ok().flatten();
+        let mut place = free.unwrap_or_else(|| Box::pin(None));
+        place.set(Some(route));
+        Self(Some(place))
+    }
+
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Result<Response<Body>, Infallible>> {
+        match self.0.as_mut().and_then(|place| place.as_mut().as_pin_mut()) {
+            Some(route) => route.poll(cx),
+            None => Poll::Pending,
+        }
+    }
+}
+
+impl Drop for RouteBox {
+    fn drop(&mut self) {
+        let Some(mut place) = self.0.take() else { return };
+        // What the handler holds goes now. If its drop panics, the box goes as well.
+        place.set(None);
+        let _ = FREE.try_with(|free| {
+            let mut free = free.borrow_mut();
+            if free.len() < FREE_BOXES {
+                free.push(place);
+            }
+        });
+    }
 }
 
 impl Future for RouterFuture {
     type Output = Result<Response<Pieces<Body>>, Infallible>;
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        let this = self.project();
+        let this = self.get_mut();
         let response = match ready!(this.route.poll(cx)) {
             Ok(response) => response,
             Err(never) => match never {},
         };
-        Poll::Ready(Ok(response.map(|body| Pieces::new(body, *this.version))))
+        Poll::Ready(Ok(response.map(|body| Pieces::new(body, this.version))))
     }
 }
