@@ -5,9 +5,9 @@ use std::{
     marker::PhantomData,
     pin::Pin,
     sync::{
-        Arc, Mutex, MutexGuard, PoisonError, Weak,
+        Arc, Weak,
         atomic::{
-            AtomicBool, AtomicU32, AtomicU64,
+            AtomicU32, AtomicU64,
             Ordering::{Acquire, Relaxed, Release},
         },
     },
@@ -18,6 +18,7 @@ use pin_project::pin_project;
 use tokio::sync::oneshot;
 
 use crate::{
+    inbox::{self, Inbox},
     local::{self, Current, WakerId},
     shard::Home,
     shared::Shared,
@@ -210,8 +211,7 @@ impl<'a> Running<'a> {
     /// Whether a dump wants to know where it waits.
     #[inline]
     fn asked(&mut self, waker: &Waker) -> Option<Asked> {
-        // Acquire: pairs with the store in `ask`. One that comes later comes with a wake, and so with another poll.
-        self.core.asked.load(Acquire).then(|| {
+        self.core.inbox.is_asked().then(|| {
             self.counts = false;
             self.core.answer(waker)
         })
@@ -279,19 +279,12 @@ pub(crate) struct Core {
     thread: AtomicU32,
     polls: AtomicU64,
     busy: AtomicU64,
-    /// There is a question among what is kept.
-    asked: AtomicBool,
-    kept: Mutex<Kept>,
+    /// Locked after the shard, or alone.
+    inbox: Inbox<oneshot::Sender<Answer>, tokio::task::Id>,
 }
 
-/// What is seldom touched. Locked after the shard, or alone.
-#[derive(Default)]
-pub(crate) struct Kept {
-    waker: Option<Waker>,
-    /// The tokio task that stored the waker.
-    task: Option<tokio::task::Id>,
-    question: Option<oneshot::Sender<Answer>>,
-}
+/// What an entry leaves behind; the task is the tokio task that stored the waker.
+pub(crate) type Kept = inbox::Kept<oneshot::Sender<Answer>, tokio::task::Id>;
 
 /// Who makes an entry answer.
 pub(crate) enum Wake {
@@ -323,8 +316,7 @@ impl Core {
             thread: AtomicU32::new(0),
             polls: AtomicU64::new(0),
             busy: AtomicU64::new(0),
-            asked: AtomicBool::new(false),
-            kept: Mutex::default(),
+            inbox: Inbox::new(),
         }
     }
 
@@ -356,11 +348,8 @@ impl Core {
     /// Under the shard's lock; gives what is to be dropped without it.
     pub(crate) fn end(&self, listens: bool) -> Option<Kept> {
         self.id.store(0, Relaxed);
-        // Relaxed: it is set under the shard's lock.
-        (listens || self.asked.load(Relaxed)).then(|| {
-            self.asked.store(false, Relaxed);
-            std::mem::take(&mut *self.kept())
-        })
+        // What is asked, is asked under the shard's lock, too.
+        self.inbox.empty(listens)
     }
 
     /// Under the shard's lock. `None` if it is running: its worker may be stuck in it.
@@ -368,15 +357,7 @@ impl Core {
         if self.running.load(Relaxed) != 0 {
             return None;
         }
-        let mut kept = self.kept();
-        let former = kept.question.replace(answer);
-        // Release: pairs with the load in `Running::asked`.
-        self.asked.store(true, Release);
-        let wake = kept.waker.clone().map_or(Wake::Outer, Wake::Own);
-        drop(kept);
-        // Of a dump that was given up: nobody listens.
-        drop(former);
-        Some(wake)
+        Some(self.inbox.ask(answer).map_or(Wake::Outer, Wake::Own))
     }
 
     /// Says that it runs from now on.
@@ -389,8 +370,7 @@ impl Core {
 
     #[cold]
     fn answer(&self, waker: &Waker) -> Asked {
-        self.asked.store(false, Relaxed);
-        let question = self.kept().question.take();
+        let question = self.inbox.take();
         let tapped = Tapped::new(self.id(), waker);
         // What is polled inside compares its waker with this one.
         local::set_waker(WakerId::of(tapped.waker(0)));
@@ -400,23 +380,16 @@ impl Core {
     /// Only when the waker is another one than before: for most entries once.
     #[cold]
     fn listen(&self, waker: &Waker) {
-        let waker = waker.clone();
-        let task = tokio::task::try_id();
-        let former = {
-            let mut kept = self.kept();
-            kept.task = task;
-            kept.waker.replace(waker)
-        };
-        drop(former);
+        self.inbox.listen(waker.clone(), tokio::task::try_id());
     }
 
     /// `None` if it has none, or runs in the task of the entry around it.
     pub(crate) fn waker(&self) -> Option<Waker> {
-        self.kept().waker.clone()
+        self.inbox.waker()
     }
 
     pub(crate) fn task(&self) -> Option<tokio::task::Id> {
-        self.kept().task
+        self.inbox.with()
     }
 
     pub(crate) fn figures(&self) -> Figures {
@@ -434,11 +407,6 @@ impl Core {
                 return figures;
             }
         }
-    }
-
-    fn kept(&self) -> MutexGuard<'_, Kept> {
-        // Foreign code under the lock is the clone of a waker, before which nothing is half done.
-        self.kept.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

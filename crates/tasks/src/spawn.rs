@@ -22,6 +22,14 @@ use crate::{Entry, Registry, Stopping};
 /// [wait](Registry::idle) for it, [tell](crate::cancelled) it and, in the end, [abort](Registry::abort_all) it. If it
 /// panics, that is logged, whether anybody looks at the handle or not; the handle gives the panic as tokio's does.
 ///
+/// ```
+/// # #[tokio::main(flavor = "current_thread")] async fn main() {
+/// // In a handler: the answer does not wait for this, the shutdown does.
+/// let sent = graceful_tasks::spawn(async { "sent" });
+/// # assert_eq!(sent.await.unwrap(), "sent");
+/// # }
+/// ```
+///
 /// # Panics
 ///
 /// If it is not called from within a tokio runtime.
@@ -35,6 +43,23 @@ where
 }
 
 /// As [`spawn`], with a name for lists and logs.
+///
+/// ```
+/// # #[tokio::main(flavor = "current_thread")] async fn main() {
+/// let queue = graceful_tasks::spawn_named("queue", async {
+///     loop {
+///         tokio::select! {
+///             // At shutdown, when every request is answered: what is left is put back.
+///             () = graceful_tasks::cancelled() => break "put back",
+///             () = tokio::time::sleep(std::time::Duration::from_secs(1)) => { /* work */ }
+///         }
+///     }
+/// });
+/// # tokio::task::yield_now().await;
+/// # graceful_tasks::Registry::global().cancel_all();
+/// # assert_eq!(queue.await.unwrap(), "put back");
+/// # }
+/// ```
 ///
 /// # Panics
 ///
@@ -51,6 +76,16 @@ where
 /// Runs `work` on a thread where it may block, listed as [`spawn`] lists tasks.
 ///
 /// Once it has begun, nothing can stop it: let a long loop look at [`is_cancelled`](crate::is_cancelled).
+///
+/// ```
+/// # #[tokio::main(flavor = "current_thread")] async fn main() {
+/// let files = vec!["a", "b"];
+/// let indexed = graceful_tasks::spawn_blocking("index", move || {
+///     files.into_iter().take_while(|_| !graceful_tasks::is_cancelled()).count()
+/// });
+/// # assert_eq!(indexed.await.unwrap(), 2);
+/// # }
+/// ```
 ///
 /// # Panics
 ///

@@ -34,6 +34,7 @@ mod spawn;
 mod systemd;
 mod tls;
 mod transport;
+mod watchdog;
 mod websocket;
 
 use tests::Program;
