@@ -475,6 +475,18 @@ mod tests {
     }
 
     #[test]
+    fn live_work_ends_with_the_socket_also_where_a_service_panicked() {
+        let work = tasks::Registry::new();
+        let place = Registry::builder().live_work(&work).build().open(None);
+        let shared = place.shared();
+        shared.announce_stream(place.entry().kinds().request(shared, 1));
+        shared.upgrade(None, place.entry().kinds().upgraded(shared));
+        assert_eq!(work.len(), 2);
+        drop(place);
+        assert!(work.is_empty(), "a label that keeps its entry: {:#}", work.snapshot());
+    }
+
+    #[test]
     fn list_names_what_is_open() {
         let registry = Registry::new();
         let peer = "192.0.2.1:1234".parse().expect("an address");

@@ -243,6 +243,8 @@ impl Shared {
     pub(crate) fn close_socket(&self) {
         self.socket.close();
         drop(std::mem::take(&mut *lock(&self.upgraded_as)));
+        // Only there if the service panicked when it was called: it would keep itself listed by its label.
+        drop(self.take_announced_stream());
         self.set_state(ConnectionState::Closed);
     }
 
