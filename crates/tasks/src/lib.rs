@@ -86,6 +86,10 @@
 //! and dropped within the poll of another; the same with ten thousand others alive. `cargo bench -p graceful-tasks` tells.
 //! The memory of the largest number of entries that there ever was is kept, some 300 bytes each.
 //!
+//! What is a part of a poll that is timed anyway, as a request in its connection, costs less: a [`Part`] looks at the
+//! clock only if it has to wait. A request of `graceful`, with the poll of its connection, pays 1,100 instructions for being
+//! listed, no allocation, and one look at the clock at most.
+//!
 //! # When not to use it
 //!
 //! For the children of one future, which end with it: that is a `tokio::task::JoinSet`. For the order of a shutdown:
