@@ -88,6 +88,15 @@ pub struct Open {
     pub requests: Vec<OpenRequest>,
 }
 
+impl Open {
+    /// Whether it is in the middle of nothing: without a request, and without a part of one. What it is open for, as the
+    /// end of a handshake or the answer to a GOAWAY, nobody misses when it is closed.
+    #[must_use]
+    pub fn is_at_rest(&self) -> bool {
+        self.requests.is_empty() && matches!(self.state, ConnectionState::New | ConnectionState::Idle)
+    }
+}
+
 /// A request in flight.
 #[derive(Clone, Debug)]
 #[non_exhaustive]

@@ -89,7 +89,8 @@ async fn connections(draining: &Draining, reset: &ResetSwitch, order: &Order) ->
     let mut step = Step::new("connections");
     if let Some(why) = why {
         // Listed before they are cut: afterwards nobody knows what they were doing.
-        let left = registry.list();
+        let mut left = registry.list();
+        left.retain(|open| !open.is_at_rest());
         // What they have not taken by now, the kernel shall not keep for them.
         reset.on();
         registry.force();
