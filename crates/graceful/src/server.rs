@@ -233,10 +233,11 @@ impl BoundServer {
         let served = async {
             let reset = serve.reset.clone();
             let order = serve_public(public, &proxies, serve, &config, &draining).await;
-            tokio::select! {
-                report = drain::drain(&draining, &reset, &order, &log) => report,
-                never = systemd::extend(order.deadline()) => match never {},
-            }
+            drain::drain(&draining, &reset, &order, &log).await
+        };
+        let stopping = async {
+            shutdown.triggered().await;
+            systemd::stopping(Budget::new(config.shutdown_timeout).deadline()).await
         };
         let internal = serve_internal(internal, &shutdown, work);
         let report = tokio::select! {
@@ -245,6 +246,7 @@ impl BoundServer {
             never = log.tell_noise() => match never {},
             never = tls.watch(&log) => match never {},
             never = systemd::watchdog() => match never {},
+            never = stopping => match never {},
             never = signals.watch(&shutdown) => match never {},
         };
         log.flush();
@@ -303,7 +305,6 @@ where
     let stop = async {
         shutdown.triggered().await;
         order = Some(Order::given(config.shutdown_timeout, draining));
-        systemd::stopping();
         if !config.drain_delay.is_zero() {
             tracing::info!(target: "graceful::shutdown", delay = ?config.drain_delay, "not ready any more, still accepting");
             registry.retire();

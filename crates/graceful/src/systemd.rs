@@ -18,11 +18,6 @@ pub(crate) fn ready() {
     tell(NotifyState::Ready);
 }
 
-/// The order to end was given.
-pub(crate) fn stopping() {
-    tell(NotifyState::Stopping);
-}
-
 /// Pings the watchdog, if systemd asks for it, as long as the runtime runs tasks.
 ///
 /// It is polled beside the accept loop, so it is silent if that is stuck; and before each ping a task of its own must
@@ -42,9 +37,11 @@ pub(crate) async fn watchdog() -> Infallible {
     }
 }
 
-/// Asks for time while the drain goes on, so that a `TimeoutStopSec` shorter than our own deadline does not kill it.
-pub(crate) async fn extend(until: Instant) -> Infallible {
+/// The order to end was given. Asks for time while that goes on, so that a `TimeoutStopSec` shorter than our own deadline
+/// does not kill it.
+pub(crate) async fn stopping(until: Instant) -> Infallible {
     const EVERY: Duration = Duration::from_secs(5);
+    tell(NotifyState::Stopping);
     loop {
         let left = until.saturating_duration_since(Instant::now());
         // Never more than is left, and a little: a drain that hangs beyond its own deadline is systemd's to end.

@@ -46,6 +46,25 @@ async fn it_is_told_of_the_start_the_life_and_the_end() {
 }
 
 #[tokio::test]
+async fn it_is_asked_for_time_from_the_signal_on() {
+    let folder = std::env::temp_dir().join(format!("graceful-stopping-{}", std::process::id()));
+    std::fs::create_dir_all(&folder).expect("a temporary folder");
+    let path = folder.join("notify");
+    let systemd = UnixDatagram::bind(&path).expect("a socket");
+    let env = [("NOTIFY_SOCKET", path.to_str().expect("UTF-8"))];
+    // Longer than the test has patience: it is asked before, not after.
+    let program = playground_with(&["--drain-delay", "5m", "--shutdown-timeout", "6m"], &env).await;
+    assert_eq!(next(&systemd).await, "READY=1");
+    program.signal(Signal::SIGTERM);
+    assert_eq!(next(&systemd).await, "STOPPING=1");
+    assert_eq!(next(&systemd).await, "EXTEND_TIMEOUT_USEC=12000000");
+    program.signal(Signal::SIGTERM);
+    let ended = program.ended().await;
+    assert_eq!(ended.code, Some(0), "nobody was there to be late: {}", ended.stderr);
+    let _ = std::fs::remove_dir_all(folder);
+}
+
+#[tokio::test]
 async fn a_runtime_that_is_stuck_is_not_alive() {
     let folder = std::env::temp_dir().join(format!("graceful-watchdog-{}", std::process::id()));
     std::fs::create_dir_all(&folder).expect("a temporary folder");

@@ -42,10 +42,6 @@ impl Order {
         let last_resort = last_resort::Guard::new(budget.deadline(), draining.clone());
         Self { at: Instant::now(), budget, _last_resort: last_resort }
     }
-
-    pub(super) const fn deadline(&self) -> Instant {
-        self.budget.deadline()
-    }
 }
 
 /// Lets the connections, which were told to drain, finish, then tells and awaits the tasks, then runs the hooks, all within
