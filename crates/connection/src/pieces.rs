@@ -10,10 +10,10 @@ use pin_project::pin_project;
 
 /// One DATA frame of HTTP/2's default size (RFC 9113, 6.5.2). hyper queues a whole chunk in h2 and, when it is the last
 /// one, ends the stream's task: what is queued then escapes every deadline of the stream.
-const HTTP2: usize = 16 << 10;
+const HTTP2: u32 = 16 << 10;
 
 /// HTTP/1: hyper buffers a chunk whole, however big, and lets go of the body.
-const HTTP1: usize = 64 << 10;
+const HTTP1: u32 = 64 << 10;
 
 /// A body that hands out big chunks in small pieces, so that it is not over before most of it is on its way.
 ///
@@ -27,9 +27,9 @@ const HTTP1: usize = 64 << 10;
 pub struct Pieces<B> {
     #[pin]
     body: B,
-    /// What is left of a chunk that was too big.
-    rest: Option<Bytes>,
-    piece: usize,
+    /// What is left of a chunk that was too big. Boxed: it is rare, and bodies are moved from layer to layer.
+    rest: Option<Box<Bytes>>,
+    piece: u32,
 }
 
 impl<B> Pieces<B> {
@@ -39,24 +39,32 @@ impl<B> Pieces<B> {
     }
 }
 
+impl<B> Pieces<B> {
+    pub(crate) const fn is_http2(&self) -> bool {
+        self.piece == HTTP2
+    }
+}
+
 impl<B: Body<Data = Bytes>> Body for Pieces<B> {
     type Data = Bytes;
     type Error = B::Error;
 
     fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, B::Error>>> {
         let this = self.project();
-        if let Some(mut data) = this.rest.take() {
-            if data.len() > *this.piece {
-                *this.rest = Some(data.split_off(*this.piece));
+        let piece = *this.piece as usize;
+        if let Some(rest) = this.rest {
+            let data = rest.split_to(rest.len().min(piece));
+            if rest.is_empty() {
+                *this.rest = None;
             }
             return Poll::Ready(Some(Ok(Frame::data(data))));
         }
         let mut polled = this.body.poll_frame(cx);
         if let Poll::Ready(Some(Ok(frame))) = &mut polled
             && let Some(data) = frame.data_mut()
-            && data.len() > *this.piece
+            && data.len() > piece
         {
-            *this.rest = Some(data.split_off(*this.piece));
+            *this.rest = Some(Box::new(data.split_off(piece)));
         }
         polled
     }
@@ -87,7 +95,7 @@ mod tests {
     #[tokio::test]
     async fn a_big_chunk_goes_out_in_pieces() {
         for (version, pieces) in [(Version::HTTP_2, 13), (Version::HTTP_11, 4)] {
-            let chunk = Bytes::from(vec![b'x'; 3 * HTTP1 + 1]);
+            let chunk = Bytes::from(vec![b'x'; 3 * HTTP1 as usize + 1]);
             let mut body = Pieces::new(Full::new(chunk.clone()), version);
             let mut sum = Vec::new();
             let mut frames = 0;

@@ -18,13 +18,12 @@ use crate::{Pieces, executor::stream, service::RequestGuard};
 pub struct ResponseBody<B> {
     #[pin]
     body: Pieces<AnswerBody<B>>,
-    http2: bool,
     guard: Option<RequestGuard>,
 }
 
 impl<B> ResponseBody<B> {
     pub(crate) fn new(body: AnswerBody<B>, version: Version, guard: Option<RequestGuard>) -> Self {
-        Self { body: Pieces::new(body, version), http2: version == Version::HTTP_2, guard }
+        Self { body: Pieces::new(body, version), guard }
     }
 }
 
@@ -34,11 +33,12 @@ impl<B: Body<Data = Bytes>> Body for ResponseBody<B> {
 
     fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, B::Error>>> {
         let this = self.project();
+        let http2 = this.body.is_http2();
         let work = this.guard.as_mut().and_then(|guard| guard.work.as_mut());
         let part = Part::begin(work, cx);
         let polled = this.body.poll_frame(&mut Context::from_waker(part.waker()));
         part.end(polled.is_pending());
-        if *this.http2 {
+        if http2 {
             match &polled {
                 Poll::Pending => stream::note_application_waits(),
                 Poll::Ready(Some(Ok(frame))) => stream::note_sent(frame.data_ref().map_or(0, Bytes::len)),

@@ -6,7 +6,7 @@ use std::{
     cell::RefCell,
     pin::Pin,
     sync::{Arc, LazyLock},
-    task::{Context, Poll, Waker, ready},
+    task::{Context, Poll, Waker},
 };
 
 use bytes::Bytes;
@@ -227,22 +227,34 @@ impl<S: HttpService> Future for ResponseFuture<S> {
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let mut this = self.project();
         let flags = *this.flags;
-        let polled = loop {
+        loop {
             let work = this.guard.as_mut().and_then(|guard| guard.work.as_mut());
             let future = match this.state.as_mut().project() {
                 StateProj::Called(future) => {
                     let part = tasks::Part::begin(work, cx);
                     let polled = future.poll(&mut Context::from_waker(part.waker()));
                     part.end(polled.is_pending());
-                    break polled;
+                    match polled {
+                        // Handed on from here, with no stop on the way: a response is big, and each stop is a copy of it.
+                        Poll::Ready(Ok(response)) => {
+                            let (upgrade, guard) = (this.upgrade.take(), this.guard.take());
+                            let sized = response.body().size_hint().exact().is_some();
+                            return Poll::Ready(Ok(finish(response, sized, flags, upgrade, guard, AnswerBody::inner)));
+                        }
+                        Poll::Ready(Err(error)) => return Poll::Ready(Err(error)),
+                        Poll::Pending => break,
+                    }
                 }
-                StateProj::Failed(error) => break error.take().map_or(Poll::Pending, |error| Poll::Ready(Err(error))),
+                StateProj::Failed(error) => match error.take() {
+                    Some(error) => return Poll::Ready(Err(error)),
+                    None => break,
+                },
                 StateProj::Refused(response) => match response.take() {
                     Some(response) => {
                         let (upgrade, guard) = (this.upgrade.take(), this.guard.take());
                         return Poll::Ready(Ok(finish(*response, true, flags, upgrade, guard, AnswerBody::answer)));
                     }
-                    None => break Poll::Pending,
+                    None => break,
                 },
                 StateProj::Waiting(waiting) => {
                     let (service, request) = &mut **waiting;
@@ -250,27 +262,26 @@ impl<S: HttpService> Future for ResponseFuture<S> {
                     let ready = service.poll_ready(&mut Context::from_waker(part.waker()));
                     part.end(ready.is_pending());
                     match ready {
-                        Poll::Pending => break Poll::Pending,
-                        Poll::Ready(Err(error)) => break Poll::Ready(Err(error)),
+                        Poll::Pending => break,
+                        Poll::Ready(Err(error)) => return Poll::Ready(Err(error)),
                         Poll::Ready(Ok(())) => match request.take() {
                             Some(request) => service.call(request),
-                            None => break Poll::Pending,
+                            None => break,
                         },
                     }
                 }
             };
             this.state.set(State::Called(future));
-        };
-        if flags.is_http2() && polled.is_pending() {
+        }
+        if flags.is_http2() {
             stream::note_application_waits();
         }
-        let response = ready!(polled)?;
-        let sized = response.body().size_hint().exact().is_some();
-        Poll::Ready(Ok(finish(response, sized, flags, this.upgrade.take(), this.guard.take(), AnswerBody::inner)))
+        Poll::Pending
     }
 }
 
 /// The head is there: the guard moves on into the body.
+#[inline]
 fn finish<A, B>(
     mut response: Response<A>,
     sized: bool,
