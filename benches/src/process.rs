@@ -70,6 +70,14 @@ impl Process {
         Some(Duration::from_nanos(nanos))
     }
 
+    /// How many bytes of it are in memory. `None` where the kernel does not tell.
+    #[must_use]
+    pub fn resident(&self) -> Option<u64> {
+        let status = fs::read_to_string(format!("/proc/{}/status", self.child.id())).ok()?;
+        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"))?;
+        Some(line.trim().strip_suffix(" kB")?.parse::<u64>().ok()? << 10)
+    }
+
     /// Ends it, and waits until it has.
     ///
     /// # Errors

@@ -1,11 +1,17 @@
 //! The accept loop: one for the public port, one for the internal one.
 
-use std::{pin::pin, sync::Arc, time::Duration};
+use std::{
+    pin::{Pin, pin},
+    sync::Arc,
+    task::{Context, Poll, ready},
+    time::Duration,
+};
 
-use graceful_connection::{Connection, HttpService, Interrupted, Place, Registry, Settings};
+use graceful_connection::{Connection, EntryGuard, HttpService, Interrupted, Place, Registry, Settings};
 use graceful_listener::{
     AcceptError, Accepted, Backoff, Guarded, Listener, Peer, PerIpPlace, ProxyIo, ResetSwitch, Resettable, ZeroLinger,
 };
+use pin_project::pin_project;
 use tokio::{
     io::{AsyncRead, AsyncWrite},
     time::{Instant, sleep, timeout, timeout_at},
@@ -124,35 +130,94 @@ where
     {
         let Accepted { io, peer, .. } = accepted;
         // Registered before anything is read: a shutdown knows it from the start.
-        self.registry.spawn(peer.socket_addr(), |place| self.clone().serve(io, place, peer));
+        // Most have nothing before HTTP: their task, which is there as long as they are, is the connection and no more.
+        if io.is_trusted() || self.is_tls() {
+            self.registry.spawn(peer.socket_addr(), |place| self.clone().prepare(io, place, peer));
+        } else {
+            self.registry.spawn(peer.socket_addr(), |place| self.served(self.guarded(io, None), place, peer));
+        }
     }
 
-    async fn serve<Io>(self, mut io: ProxyIo<Io>, place: Place, peer: Peer)
+    #[cfg_attr(not(feature = "tls"), expect(clippy::unused_self, reason = "there is no TLS"))]
+    fn is_tls(&self) -> bool {
+        #[cfg(feature = "tls")]
+        {
+            self.tls.acceptor().is_some()
+        }
+        #[cfg(not(feature = "tls"))]
+        {
+            false
+        }
+    }
+
+    /// What comes before HTTP: the word of a proxy, a TLS handshake. Both are boxed, for they are big and soon over.
+    async fn prepare<Io>(self, mut io: ProxyIo<Io>, place: Place, peer: Peer)
     where
         Io: AsyncRead + AsyncWrite + ZeroLinger + Unpin + Send + 'static,
     {
         let (peer, counted) = if io.is_trusted() {
             let introduced = introduce(&mut io, &place, peer, self.settings.read_header, &self.log, &self.per_address);
-            let Some((client, counted)) = introduced.await else { return };
+            let Some((client, counted)) = Box::pin(introduced).await else { return };
             (client, Some(counted))
         } else {
             (peer, None)
         };
-        // What is said of its end belongs to the server's life as the connection itself does.
-        let _until_logged = place.keep_entry();
-        let io = Guarded::new(Resettable::new(io, self.reset), counted);
-        let service = WithPeer::new(self.service, peer.socket_addr());
+        let io = self.guarded(io, counted);
         #[cfg(feature = "tls")]
         if let Some(acceptor) = self.tls.acceptor() {
-            match acceptor.accept(io, place).await {
-                Ok((io, place)) => {
-                    self.log.connection(peer, &Connection::new(io, place, service, self.settings).await);
-                }
+            // What is said of its end belongs to the server's life as the connection itself does.
+            let _until_logged = place.keep_entry();
+            match Box::pin(acceptor.accept(io, place)).await {
+                Ok((io, place)) => self.served(io, place, peer).await,
                 Err(error) => self.log.handshake(peer, &error),
             }
             return;
         }
-        self.log.connection(peer, &Connection::new(io, place, service, self.settings).await);
+        self.served(io, place, peer).await;
+    }
+
+    fn guarded<Io: ZeroLinger>(&self, io: ProxyIo<Io>, counted: Option<PerIpPlace>) -> GuardedIo<Io> {
+        Guarded::new(Resettable::new(io, self.reset.clone()), counted)
+    }
+
+    fn served<T>(&self, io: T, place: Place, peer: Peer) -> Served<T, WithPeer<S>> {
+        let service = WithPeer::new(self.service.clone(), peer.socket_addr());
+        Served {
+            until_logged: place.keep_entry(),
+            connection: Connection::new(io, place, service, Arc::clone(&self.settings)),
+            peer,
+            log: self.log.clone(),
+        }
+    }
+}
+
+type GuardedIo<Io> = Guarded<Resettable<ProxyIo<Io>>, Option<PerIpPlace>>;
+
+/// A connection, and the line in the log at its end.
+///
+/// Written by hand: an `async` block holds what it awaits twice, once as it was captured.
+#[pin_project]
+struct Served<T, S: HttpService> {
+    #[pin]
+    connection: Connection<T, S>,
+    peer: Peer,
+    log: ServerLog,
+    /// What is said of its end belongs to the server's life as the connection itself does.
+    until_logged: EntryGuard,
+}
+
+impl<T, S> Future for Served<T, S>
+where
+    T: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    S: HttpService,
+{
+    type Output = ();
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
+        let this = self.project();
+        let ended = ready!(this.connection.poll(cx));
+        this.log.connection(*this.peer, &ended);
+        Poll::Ready(())
     }
 }
 
