@@ -28,18 +28,22 @@ impl Load for Http2 {
 
     fn connect(address: SocketAddr) -> io::Result<Self> {
         let runtime = Builder::new_current_thread().enable_all().build()?;
-        let connections = runtime.block_on(async {
+        let mut load = Self { runtime, connections: Vec::new(), address };
+        load.connections = load.runtime.block_on(async {
             let mut connections = Vec::new();
             for _ in 0..CONNECTIONS {
-                connections.push(connect(address).await?);
+                let connection = connect(address).await?;
+                // Sends the SETTINGS, too: a server does not wait for those for long.
+                ask(&connection, &load.uri()).await.map_err(io::Error::other)?;
+                connections.push(connection);
             }
             io::Result::Ok(connections)
         })?;
-        Ok(Self { runtime, connections, address })
+        Ok(load)
     }
 
     fn ask(&mut self, time: Duration) -> io::Result<usize> {
-        let uri = format!("http://{}{PATH}", self.address);
+        let uri = self.uri();
         let end = Instant::now() + time;
         self.runtime.block_on(async {
             let mut streams = JoinSet::new();
@@ -54,6 +58,12 @@ impl Load for Http2 {
             }
             Ok(requests)
         })
+    }
+}
+
+impl Http2 {
+    fn uri(&self) -> String {
+        format!("http://{}{PATH}", self.address)
     }
 }
 

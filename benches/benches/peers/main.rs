@@ -70,8 +70,8 @@ fn compare<L: Load>(servers: &[(&'static str, Process)], rounds: usize, turn: Du
         round(server, load, turn / 2)?;
     }
     for count in 1..=rounds {
-        for (((_, server), load), row) in servers.iter().zip(&mut loads).zip(&mut rows) {
-            row.rounds.push(round(server, load, turn)?);
+        for (((name, server), load), row) in servers.iter().zip(&mut loads).zip(&mut rows) {
+            row.rounds.push(round(server, load, turn).map_err(|error| io::Error::other(format!("{name}: {error}")))?);
         }
         if io::stderr().is_terminal() {
             eprint!("\r{}: round {count} of {rounds}", L::WHAT);

@@ -112,6 +112,11 @@ impl Guest {
         )
     }
 
+    /// Whether its handler keeps a thread.
+    const fn blocks(self) -> bool {
+        matches!(self, Self::Blocking | Self::Http2Blocking)
+    }
+
     /// What the report says of it: its state, or its request's path; `None` if it is not late.
     const fn late(self) -> Option<&'static str> {
         match self {
@@ -176,7 +181,7 @@ async fn check(guests: Vec<Guest>, tls: Option<(&Files, &CertificateDer<'static>
 /// Has the guests in the middle of what they do, ends the server, and looks at how; gives how long it took.
 async fn check_within(
     timeout: Duration,
-    guests: Vec<Guest>,
+    mut guests: Vec<Guest>,
     tls: Option<(&Files, &CertificateDer<'static>)>,
 ) -> Duration {
     let over = format!("{guests:?}{}", if tls.is_some() { " over TLS" } else { "" });
@@ -185,6 +190,8 @@ async fn check_within(
     config.listen = "127.0.0.1:0".to_owned();
     config.debug_listen = None;
     config.shutdown_timeout = timeout;
+    // However slowly the guests arrive on a busy machine, no limit but the shutdown's ends them.
+    (config.read_header_timeout, config.tls_handshake_timeout) = (Some(30 * TIMEOUT), Some(30 * TIMEOUT));
     if let Some((files, _)) = tls {
         let [_, chain, _, key] = files.args().map(PathBuf::from);
         (config.tls_cert, config.tls_key) = (Some(chain), Some(key));
@@ -196,7 +203,11 @@ async fn check_within(
     let (_poke, _release) = (Poke::start(), Release(Arc::clone(&house.blocked)));
 
     let arrive = |&guest| arrive(guest, address, tls.map(|(_, trusted)| trusted));
-    let arrived = join_all(guests.iter().map(arrive)).await;
+    // Those last that keep a thread: until they do, nothing keeps the others from arriving.
+    guests.sort_by_key(|guest| guest.blocks());
+    let (others, blocking) = guests.split_at(guests.partition_point(|guest| !guest.blocks()));
+    let mut arrived = join_all(others.iter().map(arrive)).await;
+    arrived.extend(join_all(blocking.iter().map(arrive)).await);
     let asking = guests.iter().filter(|guest| guest.asks()).count();
     let mut begun = house.begun.subscribe();
     within("the handlers to begin", begun.wait_for(|begun| *begun == asking)).await.expect("the sender is in `house`");
