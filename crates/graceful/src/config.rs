@@ -80,8 +80,8 @@ pub struct Config {
     /// Between the requests of a connection. Default 120 s.
     #[serde(with = "or_off")]
     pub idle_timeout: Option<Duration>,
-    /// From a handler's start to the head of its response; then 503. Default 30 s. `Deadline::current()` of
-    /// `graceful-timeout` tells a handler what is left.
+    /// From a handler's start to the head of its response; then 503. Default 30 s. The extension `Deadline`
+    /// of `graceful-timeout` tells a handler what is left.
     #[serde(with = "or_off")]
     pub handler_timeout: Option<Duration>,
 

@@ -42,10 +42,7 @@ pub(crate) fn stack(router: Router, config: &Config) -> impl HttpService + Sync 
         .max_queue(config.max_queue)
         .max_wait(config.queue_wait)
         .answer(answers);
-    let timeout = TimeoutLayer::new(config.handler_timeout.filter(|limit| !limit.is_zero()))
-        .answer(answers)
-        // `Deadline::current()` finds it as well, without an allocation a request.
-        .extension(false);
+    let timeout = TimeoutLayer::new(config.handler_timeout.filter(|limit| !limit.is_zero())).answer(answers);
     ServiceBuilder::new()
         .layer(RequestLoggerLayer::new().id_format(format))
         // The span outside is entered for drops too, so the record need not hold on to it.

@@ -6,6 +6,7 @@ mod command_line;
 mod descriptors;
 mod drain;
 mod events;
+mod extensions;
 mod floods;
 mod forced;
 mod half_a_head;
