@@ -15,7 +15,7 @@ use benches::{Contender, Profile, callgrind};
 /// How many more instructions a request may cost here than on `axum::serve` without middleware.
 ///
 /// A difference, so that an update of hyper, tokio or the compiler moves it little. Bounds are what was measured
-/// (`README.md`), and 5 % for another compiler; what makes one of them grow is to be found with `by-crate` and either
+/// (`BENCHMARKS.md`), and 5 % for another compiler; what makes one of them grow is to be found with `by-crate` and either
 /// taken out or written here, with its reason.
 const BOUNDS: [(Contender, i64); 1] = [
     // 14,180, of which: span and line 4,150, the layers around them 3,650, moving futures and bodies 1,500, the entry in the
