@@ -245,13 +245,7 @@ mod tests {
     #[test]
     fn on_random_input_an_id_is_what_it_was_made_of_or_nothing() {
         const ALPHABET: &str = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789._:/+=-";
-        let mut random = 0x2545_f491_4f6c_dd1d_u64;
-        let mut next = move |below: usize| {
-            random ^= random << 13;
-            random ^= random >> 7;
-            random ^= random << 17;
-            usize::try_from(random % below as u64).expect("below a usize")
-        };
+        let mut next = crate::testing::random();
         let mut seen = [0_u32; 2];
         for _ in 0..50_000 {
             let mut bytes: Vec<u8> = (0..next(140)).map(|_| ALPHABET.as_bytes()[next(ALPHABET.len())]).collect();

@@ -153,6 +153,8 @@ mod id;
 mod layer;
 mod service;
 mod span;
+#[cfg(test)]
+mod testing;
 mod traceparent;
 mod trail;
 

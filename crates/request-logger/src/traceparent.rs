@@ -133,13 +133,7 @@ mod tests {
 
     #[test]
     fn on_random_input_it_agrees_with_the_rules_one_by_one() {
-        let mut random = 0x2545_f491_4f6c_dd1d_u64;
-        let mut next = move |below: usize| {
-            random ^= random << 13;
-            random ^= random >> 7;
-            random ^= random << 17;
-            usize::try_from(random % below as u64).expect("below a usize")
-        };
+        let mut next = crate::testing::random();
         let mut seen = [0_u32; 2];
         for _ in 0..50_000 {
             let version = ["00", "00", "01", "ff", "cc"][next(5)];

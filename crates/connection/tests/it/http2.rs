@@ -33,6 +33,20 @@ async fn get(send: &SendRequest<Bytes>, path: &str) -> Result<http::Response<h2:
     send.send_request(request, true)?.0.await
 }
 
+/// An extended CONNECT that was answered: what goes in, and what comes out.
+async fn tunnel(client: &Client) -> (h2::SendStream<Bytes>, h2::RecvStream) {
+    let mut send = client.send.clone().ready().await.expect("open");
+    while !send.is_extended_connect_protocol_enabled() {
+        tokio::time::sleep(SECOND / 10).await;
+    }
+    let request = Request::connect("http://x/ws")
+        .extension(h2::ext::Protocol::from_static("websocket"))
+        .body(())
+        .expect("a request");
+    let (response, stream) = send.send_request(request, false).expect("open");
+    (stream, response.await.expect("an answer").into_body())
+}
+
 #[tokio::test(start_paused = true, crate = "crate::checked")]
 async fn streams_run_side_by_side() {
     let client = handshake(connect()).await;
@@ -267,16 +281,7 @@ async fn a_connection_carries_as_many_requests_as_it_may() {
 #[tokio::test(start_paused = true, crate = "crate::checked")]
 async fn a_tunnel_over_a_stream_is_work_and_lives_as_long_as_it_likes() {
     let client = handshake(connect()).await;
-    let mut send = client.send.clone().ready().await.expect("open");
-    while !send.is_extended_connect_protocol_enabled() {
-        tokio::time::sleep(SECOND / 10).await;
-    }
-    let request = Request::connect("http://x/ws")
-        .extension(h2::ext::Protocol::from_static("websocket"))
-        .body(())
-        .expect("a request");
-    let (response, mut stream) = send.send_request(request, false).expect("open");
-    let mut echo = response.await.expect("an answer").into_body();
+    let (mut stream, mut echo) = tunnel(&client).await;
     for _ in 0..3 {
         // Longer than any limit: idle, body and write.
         tokio::time::sleep(1000 * SECOND).await;
@@ -383,16 +388,7 @@ async fn a_header_block_behind_a_first_request_has_its_own_clock() {
 #[tokio::test(start_paused = true, crate = "crate::checked")]
 async fn force_ends_a_tunnel_and_a_drain_does_not() {
     let client = handshake(connect()).await;
-    let mut send = client.send.clone().ready().await.expect("open");
-    while !send.is_extended_connect_protocol_enabled() {
-        tokio::time::sleep(SECOND / 10).await;
-    }
-    let request = Request::connect("http://x/ws")
-        .extension(h2::ext::Protocol::from_static("websocket"))
-        .body(())
-        .expect("a request");
-    let (response, mut stream) = send.send_request(request, false).expect("open");
-    let mut echo = response.await.expect("an answer").into_body();
+    let (mut stream, mut echo) = tunnel(&client).await;
     client.registry.drain();
     tokio::time::sleep(1000 * SECOND).await;
     stream.send_data(Bytes::from_static(b"ping"), false).expect("open");
