@@ -176,26 +176,25 @@ async fn swapped_under_load_by_sighup_no_request_fails() {
     let first = files.write("0");
     let program = production(&files.args()).await;
     let address = program.address();
-    let trusted = std::sync::Mutex::new(vec![first]);
+    // Trusted from the start: a swap may come between a client's look at whom it trusts and the server's certificate.
+    let others: Vec<_> = (1..=10).map(|_| Files::new()).collect();
+    let mut trusting = RootCertStore::empty();
+    trusting.add(first).expect("a root");
+    for (swap, other) in (1..).zip(&others) {
+        trusting.add(other.write(&swap.to_string())).expect("a root");
+    }
     let done = std::sync::atomic::AtomicBool::new(false);
     let requests = AtomicU32::new(0);
-    let trusting = || {
-        let mut roots = RootCertStore::empty();
-        for certificate in trusted.lock().expect("no panic").iter() {
-            roots.add(certificate.clone()).expect("a root");
-        }
-        roots
-    };
     let coming = async {
         while !done.load(Relaxed) {
             let socket = TcpStream::connect(address).await.expect("it listens");
-            let io = shake_hands_with(socket, trusting()).await.expect("one of the certificates");
+            let io = shake_hands_with(socket, trusting.clone()).await.expect("one of the certificates");
             assert!(get(io, "/healthz").await.starts_with("HTTP/1.1 200 "));
             requests.fetch_add(1, Relaxed);
         }
     };
     let staying = async {
-        let mut io = shake_hands_with(TcpStream::connect(address).await.expect("it listens"), trusting())
+        let mut io = shake_hands_with(TcpStream::connect(address).await.expect("it listens"), trusting.clone())
             .await
             .expect("a handshake");
         while !done.load(Relaxed) {
@@ -213,10 +212,8 @@ async fn swapped_under_load_by_sighup_no_request_fails() {
         }
     };
     let swapping = async {
-        for swap in 1..=10 {
-            // Trusted by whoever comes from now on, before anybody can meet it.
-            let (before, other) = (requests.load(Relaxed), Files::new());
-            trusted.lock().expect("no panic").push(other.write(&swap.to_string()));
+        for (swap, other) in (1..).zip(&others) {
+            let before = requests.load(Relaxed);
             fs::rename(&other.key, &files.key).expect("replaced");
             fs::rename(&other.chain, &files.chain).expect("replaced");
             program.signal(Signal::SIGHUP);
