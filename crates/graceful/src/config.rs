@@ -147,6 +147,10 @@ pub struct Config {
     pub log_level: String,
     /// What a request id looks like where the client sent none. Default v4.
     pub request_id: RequestIdFormat,
+    /// Whether the access log, and a shutdown that names who was late, say which route took a request, as `/users/{id}`.
+    /// Only the inside of the router knows; a route layer passes it out, which costs a request 3 allocations and as much as
+    /// 4 % of its instructions. Default yes.
+    pub route_names: bool,
     /// Whether the server's own errors are problem details (RFC 9457) instead of plain text. Default no.
     pub problem_details: bool,
 }
@@ -188,6 +192,7 @@ impl Default for Config {
             log_format: LogFormat::Json,
             log_level: "info".to_owned(),
             request_id: RequestIdFormat::V4,
+            route_names: true,
             problem_details: false,
         }
     }

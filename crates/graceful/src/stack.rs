@@ -64,7 +64,7 @@ fn finish(router: Router, config: &Config) -> Router {
         None => router,
     };
     // axum panics on a route layer without routes.
-    let router = if router.has_routes() { router.route_layer(TellRouteLayer) } else { router };
+    let router = if config.route_names && router.has_routes() { router.route_layer(TellRouteLayer) } else { router };
     // As `axum::serve` does: without it, every request makes its route anew, from a handler and its layers.
     router.with_state(())
 }

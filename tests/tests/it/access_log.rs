@@ -57,6 +57,17 @@ async fn each_end_has_its_outcome() {
     assert_eq!((records.len(), ids.len()), (7, 7), "one record a request, none twice");
 }
 
+#[tokio::test]
+async fn without_names_of_routes_there_is_none() {
+    let program = playground(&["--route-names=off", "--problem-details"]).await;
+    let mut client = Client::connect(program.address()).await;
+    assert_eq!(client.get("/big?bytes=1").await.body.len(), 1);
+    assert!(check(&program, "/big", 200, "complete", Some(1)).await["route"].is_null());
+    let panicked = client.get("/panic").await;
+    assert_eq!((panicked.status, panicked.header("content-type")), (500, Some("application/problem+json")));
+    assert_eq!(program.terminate().await.code, Some(0));
+}
+
 async fn check(program: &Program, path: &str, status: u16, outcome: &str, bytes: Option<u64>) -> Line {
     let record = program.log().access(path, 1).await.swap_remove(0);
     assert_eq!((&record["status"], &record["outcome"]), (&status.into(), &outcome.into()), "{record:?}");

@@ -182,6 +182,30 @@ pub struct Args {
     /// What a request id looks like where the client sent none [default: v4]
     #[arg(long, env = "GRACEFUL_REQUEST_ID", value_enum)]
     pub request_id: Option<RequestIdFormat>,
+
+    /// Say in the access log which route took a request [default: on]
+    #[arg(
+        long,
+        env = "GRACEFUL_ROUTE_NAMES",
+        value_name = "BOOL",
+        num_args = 0..=1,
+        require_equals = true,
+        default_missing_value = "true",
+        value_parser = BoolishValueParser::new()
+    )]
+    pub route_names: Option<bool>,
+
+    /// Write the server's own errors as problem details (RFC 9457), not as plain text [default: off]
+    #[arg(
+        long,
+        env = "GRACEFUL_PROBLEM_DETAILS",
+        value_name = "BOOL",
+        num_args = 0..=1,
+        require_equals = true,
+        default_missing_value = "true",
+        value_parser = BoolishValueParser::new()
+    )]
+    pub problem_details: Option<bool>,
 }
 
 fn queue(text: &str) -> Result<usize, String> {
@@ -240,6 +264,8 @@ impl Args {
             log_format,
             log_level,
             request_id,
+            route_names,
+            problem_details,
         } = self;
         let mut config = Config::preset(preset.unwrap_or_default());
         set(&mut config.listen, listen);
@@ -276,6 +302,8 @@ impl Args {
         set(&mut config.log_format, log_format);
         set(&mut config.log_level, log_level);
         set(&mut config.request_id, request_id);
+        set(&mut config.route_names, route_names);
+        set(&mut config.problem_details, problem_details);
         config
     }
 }
@@ -321,6 +349,8 @@ mod tests {
         {
             assert_eq!(parse(args).expect("good values").reuse_port, on, "{args:?}");
         }
+        let config = parse(&["--route-names=off", "--problem-details"]).expect("good values");
+        assert_eq!((config.route_names, config.problem_details), (false, true));
     }
 
     #[test]
