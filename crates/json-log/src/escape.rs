@@ -34,73 +34,119 @@ impl fmt::Write for Escaped<'_> {
     }
 }
 
-/// The longest text for [`short`].
-pub(crate) const SHORT: usize = 16;
-/// The longest text for [`middling`].
-const MIDDLING: usize = 64;
-
-/// Writes a text of at most [`SHORT`] bytes in its quotes and says how long that is. `None` if it is not ASCII or needs
-/// an escape, as nearly no string does.
+/// A text of up to seven bytes that needs no escape, and spaces behind it.
 ///
-/// It is copied in words, of which the last may overlap the one before: a copy of any other length is a call, which costs
-/// more than the copy.
-#[inline(always)]
-pub(crate) fn short(text: &str, out: &mut [u8; SHORT + 2]) -> Option<usize> {
-    let bytes = text.as_bytes();
-    let length = bytes.len().min(SHORT);
-    let (first, last) = if let (Some(first), Some(last)) = (bytes.first_chunk::<8>(), bytes.last_chunk::<8>()) {
-        out[1..9].copy_from_slice(first);
-        out[length.max(8) - 7..=length.max(8)].copy_from_slice(last);
-        (u64::from_le_bytes(*first), u64::from_le_bytes(*last))
-    } else if let (Some(first), Some(last)) = (bytes.first_chunk::<4>(), bytes.last_chunk::<4>()) {
-        out[1..5].copy_from_slice(first);
-        out[length.max(4) - 3..=length.max(4)].copy_from_slice(last);
-        let word = |half: &[u8; 4]| SPACES << 32 | u64::from(u32::from_le_bytes(*half));
-        (word(first), word(last))
-    } else {
-        // Up to three bytes: the first, the middle one and the last are all of them.
-        let byte = |at: usize| bytes.get(at).copied().unwrap_or(b' ');
-        let (first, middle, last) = (byte(0), byte(length / 2), byte(length.saturating_sub(1)));
-        out[1 + length.saturating_sub(1)] = last;
-        out[1 + length / 2] = middle;
-        out[1] = first;
-        (SPACES, u64::from_le_bytes([first, middle, last, b' ', b' ', b' ', b' ', b' ']))
-    };
-    out[0] = b'"';
-    out[1 + length] = b'"';
-    (marks(first) | marks(last) == 0).then_some(length + 2)
+/// It is looked at before there is a place to write it to, and copied in words: nearly no text needs an escape, and a copy
+/// of a length that the compiler does not know is a call, which costs more than the copy.
+pub(crate) struct Tiny {
+    word: u64,
+    length: usize,
 }
 
-/// As [`short`] for what is longer than that, but not much.
+impl Tiny {
+    /// `None` if it is longer, is not ASCII or needs an escape.
+    #[inline(always)]
+    pub(crate) fn new(text: &str) -> Option<Self> {
+        let bytes = text.as_bytes();
+        let length = bytes.len();
+        if length > 7 {
+            return None;
+        }
+        let word = if let (Some(first), Some(last)) = (bytes.first_chunk::<4>(), bytes.last_chunk::<4>()) {
+            // Where they overlap they are the same.
+            u64::from(u32::from_le_bytes(*first)) | u64::from(u32::from_le_bytes(*last)) << (8 * (length - 4))
+        } else if let (Some(first), Some(last)) = (bytes.first(), bytes.last()) {
+            // Of three bytes at most: the first, the middle one and the last are all of them.
+            let middle = length / 2;
+            u64::from(*first) | u64::from(bytes[middle]) << (8 * middle) | u64::from(*last) << (8 * (length - 1))
+        } else {
+            0
+        };
+        let word = word | SPACES << (8 * length);
+        (marks(word) == 0).then_some(Self { word, length })
+    }
+
+    /// Writes it in its quotes and says how long that is.
+    #[inline(always)]
+    pub(crate) fn write(self, out: &mut [u8; 10]) -> usize {
+        let length = self.length % 8;
+        out[0] = b'"';
+        out[1..9].copy_from_slice(&self.word.to_le_bytes());
+        out[1 + length] = b'"';
+        length + 2
+    }
+}
+
+/// As [`Tiny`], but eight to sixteen bytes: the first eight and the last, which may overlap.
+pub(crate) struct Short {
+    first: u64,
+    last: u64,
+    length: usize,
+}
+
+impl Short {
+    /// `None` if it is of another length, is not ASCII or needs an escape.
+    #[inline(always)]
+    pub(crate) fn new(text: &str) -> Option<Self> {
+        let bytes = text.as_bytes();
+        let (first, last) = (bytes.first_chunk()?, bytes.last_chunk()?);
+        let (first, last) = (u64::from_le_bytes(*first), u64::from_le_bytes(*last));
+        let clean = bytes.len() <= 16 && marks(first) | marks(last) == 0;
+        clean.then_some(Self { first, last, length: bytes.len() })
+    }
+
+    /// Writes it in its quotes and says how long that is.
+    #[inline(always)]
+    pub(crate) fn write(self, out: &mut [u8; 18]) -> usize {
+        let length = self.length.clamp(8, 16);
+        out[0] = b'"';
+        out[1..9].copy_from_slice(&self.first.to_le_bytes());
+        out[length - 7..=length].copy_from_slice(&self.last.to_le_bytes());
+        out[1 + length] = b'"';
+        length + 2
+    }
+}
+
+/// The longest text for [`middling`].
+const MIDDLING: usize = 128;
+
+/// Writes a text of sixteen bytes and more in its quotes and says how long that is. `None` if it is of another length, is
+/// not ASCII or needs an escape.
 #[inline(always)]
 pub(crate) fn middling(text: &str, out: &mut [u8; MIDDLING + 2]) -> Option<usize> {
+    const PART: usize = 16;
     let bytes = text.as_bytes();
     let length = bytes.len();
     if length > MIDDLING {
         return None;
     }
-    out[0] = b'"';
-    *out.get_mut(1 + length)? = b'"';
     let mut clean = true;
     let mut at = 0;
     loop {
-        let word = bytes.get(at..)?.first_chunk::<SHORT>()?;
-        *out.get_mut(1 + at..)?.first_chunk_mut()? = *word;
-        clean &= is_clean(word);
-        if at + SHORT >= length {
+        let part = bytes.get(at..)?.first_chunk::<PART>()?;
+        *out.get_mut(1 + at..)?.first_chunk_mut()? = *part;
+        clean &= is_clean(part);
+        if at + PART >= length {
             break;
         }
-        at = (at + SHORT).min(length - SHORT);
+        // The last overlaps the one before.
+        at = (at + PART).min(length - PART);
     }
+    out[0] = b'"';
+    *out.get_mut(1 + length)? = b'"';
     clean.then_some(length + 2)
 }
 
 /// The same as [`marks`], in a form that becomes vector instructions.
 #[inline(always)]
 fn is_clean(bytes: &[u8]) -> bool {
-    let marked =
-        |byte: u8| u8::from(byte < b' ') | u8::from(byte > b'~') | u8::from(byte == b'"') | u8::from(byte == b'\\');
-    bytes.iter().fold(0, |all, byte| all | marked(*byte)) == 0
+    let marked = |byte: u8| {
+        // One zero of three is enough, and a minimum is one instruction.
+        let from_space = byte.wrapping_sub(b' ');
+        let to_delete = (0x7f - b' ').saturating_sub(from_space);
+        to_delete.min(byte ^ b'"').min(byte ^ b'\\') == 0
+    };
+    bytes.iter().fold(0, |all, byte| all | u8::from(marked(*byte))) == 0
 }
 
 const ONES: u64 = 0x0101_0101_0101_0101;
@@ -112,11 +158,11 @@ const SPACES: u64 = ONES * b' ' as u64;
 /// (not ASCII) counts anyway. The borrow may mark the byte above wrongly, but there is none without a mark below.
 const fn marks(word: u64) -> u64 {
     const HIGH: u64 = ONES * 0x80;
-    let control = word.wrapping_sub(SPACES);
-    let quote = (word ^ (ONES * b'"' as u64)).wrapping_sub(ONES);
+    // The quote becomes a space, the space something larger, and a control character another one.
+    let control_or_quote = (word ^ (ONES * 2)).wrapping_sub(ONES * (b' ' as u64 + 1));
     let backslash = (word ^ (ONES * b'\\' as u64)).wrapping_sub(ONES);
     let delete = word.wrapping_add(ONES); // 0x7f becomes 0x80
-    (control | quote | backslash | delete | word) & HIGH
+    (control_or_quote | backslash | delete | word) & HIGH
 }
 
 #[cold]
@@ -158,11 +204,13 @@ mod tests {
         escape(text, &mut out);
         string(text, &mut quoted);
         assert_eq!(*quoted, [b"\"", &*out, b"\""].concat());
-        let (mut few, mut more) = ([0; SHORT + 2], [0; MIDDLING + 2]);
-        let few = if text.len() <= SHORT { short(text, &mut few).map(|length| &few[..length]) } else { None };
-        let more = if text.len() > SHORT { middling(text, &mut more).map(|length| &more[..length]) } else { None };
         let clean = text.bytes().all(|byte| matches!(byte, b' '..=b'~') && byte != b'"' && byte != b'\\');
-        let by_words = few.or(more);
+        let (mut tiny, mut short, mut more) = ([0; 10], [0; 18], [0; MIDDLING + 2]);
+        let by_words = match text.len() {
+            0..8 => Tiny::new(text).map(|text| text.write(&mut tiny)).map(|length| &tiny[..length]),
+            8..17 => Short::new(text).map(|text| text.write(&mut short)).map(|length| &short[..length]),
+            17.. => middling(text, &mut more).map(|length| &more[..length]),
+        };
         assert_eq!(by_words, (clean && text.len() <= MIDDLING).then_some(&*quoted), "the short ways write the same");
         String::from_utf8(quoted.to_vec()).expect("what goes in is UTF-8, and so is what comes out")
     }
@@ -191,7 +239,7 @@ mod tests {
         }
         for character in ('\0'..='\u{100}').chain(['\u{2027}', '\u{2028}', '\u{2029}', '\u{202a}', '\u{ffff}', '🦀'])
         {
-            for before in (0..34).chain([47, 48, 62, 63, 64]) {
+            for before in (0..34).chain([47, 48, 62, 63, 64, 126, 127, 128]) {
                 for after in [0, 1, 7, 8, 9] {
                     check(&format!("{}{character}{}", "a".repeat(before), "z".repeat(after)));
                 }

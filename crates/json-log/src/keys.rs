@@ -13,9 +13,16 @@ use crate::{escape::escape, text::Text};
 /// The constant text of the lines of one callsite.
 pub(crate) struct Texts {
     /// `","level":"INFO","target":"my_crate"`: what follows the time.
-    pub(crate) head: Box<[u8]>,
+    pub(crate) head: Head,
     /// One for each field, in its order.
     pub(crate) keys: Box<[Key]>,
+}
+
+/// What follows the time of a line.
+pub(crate) struct Head {
+    text: Box<[u8]>,
+    /// The same with zeros behind it, if it fits.
+    short: Option<[u8; Head::SHORT]>,
 }
 
 /// The key of a field.
@@ -23,12 +30,15 @@ pub(crate) struct Key {
     /// `,"key":`, if it is [plain](Self::plain), and then zeros.
     short: [u8; Key::SHORT],
     text: Box<[u8]>,
-    pub(crate) name: Name,
     /// That of its name.
     pub(crate) bit: u64,
+    pub(crate) name: Name,
     /// Whether an earlier field of the same callsite has the same key.
     pub(crate) again: bool,
     plain: bool,
+    /// Whether anybody will ask where it stands in the text: as of a span's fields, and of an event's only if one of
+    /// them may have to make room or has no bit of its own. All fields of a callsite are placed, or none.
+    pub(crate) placed: bool,
 }
 
 /// The texts of the callsites that a thread has met. Those are part of the program's text, so they do not become more
@@ -64,17 +74,39 @@ impl Cache {
     }
 }
 
+impl Head {
+    /// Most are as short, where the target is not a long path.
+    const SHORT: usize = 64;
+
+    fn new(text: &[u8]) -> Self {
+        let short = (text.len() <= Self::SHORT).then(|| {
+            let mut short = [0; Self::SHORT];
+            short[..text.len()].copy_from_slice(text);
+            short
+        });
+        Self { text: text.into(), short }
+    }
+
+    #[inline(always)]
+    pub(crate) fn write(&self, out: &mut Text) {
+        match &self.short {
+            Some(short) => out.push(short, self.text.len()),
+            None => out.extend(&self.text),
+        }
+    }
+}
+
 impl Key {
     /// Most keys have less than 28 bytes.
     pub(crate) const SHORT: usize = 32;
 
-    fn new(text: &[u8], name: Name, again: bool) -> Self {
+    fn new(text: &[u8], name: Name, again: bool, placed: bool) -> Self {
         let mut short = [0; Self::SHORT];
         let plain = !again && text.len() < Self::SHORT;
         if plain {
             short[..text.len()].copy_from_slice(text);
         }
-        Self { short, text: text.into(), name, bit: name.bit(), again, plain }
+        Self { short, text: text.into(), bit: name.bit(), name, again, plain, placed }
     }
 
     /// `,"key":`.
@@ -93,19 +125,20 @@ impl Key {
 
 /// A number for the text of a key: in all of the process the same for the same text, and another for another.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Name(usize);
+pub(crate) struct Name(u32);
 
 impl Name {
     fn of(key: &[u8]) -> Self {
         // Keys are part of the program's text, as their callsites are: they do not become more and more.
         static NAMES: Mutex<BTreeMap<Box<[u8]>, Name>> = Mutex::new(BTreeMap::new());
         let mut names = NAMES.lock().unwrap_or_else(PoisonError::into_inner);
-        let next = Self(names.len());
+        let next = Self(u32::try_from(names.len()).expect("a program's text is shorter"));
         *names.entry(key.into()).or_insert(next)
     }
 
     /// Two keys with different bits are different keys.
-    fn bit(self) -> u64 {
+    #[inline(always)]
+    pub(crate) fn bit(self) -> u64 {
         1 << self.0.min(Self::SHARED)
     }
 
@@ -114,7 +147,10 @@ impl Name {
         self.0 < Self::SHARED
     }
 
-    const SHARED: usize = 63;
+    const SHARED: u32 = 63;
+
+    /// That of all the others.
+    pub(crate) const SHARED_BIT: u64 = 1 << Self::SHARED;
 }
 
 impl Texts {
@@ -127,16 +163,24 @@ impl Texts {
         escape(metadata.target(), &mut head);
         head.extend(b"\"");
 
-        let mut keys = Vec::<Key>::new();
-        for field in metadata.fields() {
-            let mut text = Text::default();
-            text.extend(b",\"");
-            escape(key(field.name(), metadata.is_span()), &mut text);
-            text.extend(b"\":");
-            let name = Name::of(&text);
-            keys.push(Key::new(&text, name, keys.iter().any(|key| key.name == name)));
-        }
-        Self { head: (*head).into(), keys: keys.into() }
+        let named: Vec<_> = metadata
+            .fields()
+            .iter()
+            .map(|field| {
+                let mut text = Text::default();
+                text.extend(b",\"");
+                escape(key(field.name(), metadata.is_span()), &mut text);
+                text.extend(b"\":");
+                let name = Name::of(&text);
+                (text, name)
+            })
+            .collect();
+        let again = |at: usize| named[..at].iter().any(|(_, name)| *name == named[at].1);
+        let odd = |at: usize| again(at) || !named[at].1.has_a_bit();
+        let placed = metadata.is_span() || (0..named.len()).any(odd);
+        let keys =
+            named.iter().enumerate().map(|(at, (text, name))| Key::new(text, *name, again(at), placed)).collect();
+        Self { head: Head::new(&head), keys }
     }
 }
 

@@ -6,9 +6,9 @@ use smallvec::SmallVec;
 use tracing::field::{Field, Visit};
 
 use crate::{
-    escape::{self, Escaped},
-    keys::{Key, Name},
-    number,
+    escape::{self, Escaped, Short, Tiny},
+    keys::{Head, Key, Name},
+    number::{self, ShortFloat},
     text::Text,
     time::Clock,
 };
@@ -19,7 +19,8 @@ use crate::{
 #[derive(Default)]
 pub(crate) struct Line {
     text: Text,
-    /// The first `count` are in use. All of it is initialised, for the reason that [`Text`] has.
+    /// Of those fields that are [placed](Key::placed). The first `count` are in use; all of it is initialised, for the
+    /// reason that [`Text`] has.
     places: Vec<Place>,
     count: usize,
     /// Those of the names that are there.
@@ -35,10 +36,10 @@ impl Line {
     }
 
     /// Writes what every line begins with.
-    pub(crate) fn head(&mut self, clock: &mut Clock, time: Duration, rest: &[u8]) {
-        self.text.push(HEAD, HEAD.len());
-        clock.write(time, &mut self.text);
-        self.text.extend(rest);
+    #[inline]
+    pub(crate) fn head(&mut self, clock: &mut Clock, time: Duration, rest: &Head) {
+        clock.start_line(time, &mut self.text);
+        rest.write(&mut self.text);
     }
 
     /// Adds the fields of a span, but for those whose keys are there already. After these it gets no others.
@@ -53,13 +54,16 @@ impl Line {
             }
         }
         self.bits |= span.bits;
-        // Where they stand no longer matters, and of most names the bit says it all.
-        for place in span.places.iter().filter(|place| !place.name.has_a_bit()) {
-            self.push(*place);
+        if span.bits & Name::SHARED_BIT != 0 {
+            // Where they stand no longer matters, and of the other names the bit says it all.
+            for place in span.places.iter().filter(|place| !place.name.has_a_bit()) {
+                self.push(*place);
+            }
         }
     }
 
     /// Ends the line.
+    #[inline]
     pub(crate) fn finish(&mut self) -> &[u8] {
         self.text.push(b"}\n", 2);
         &self.text
@@ -74,13 +78,16 @@ impl Line {
     #[inline(always)]
     fn short_field<const N: usize>(&mut self, key: &Key, value: impl FnOnce(&mut [u8; N]) -> Option<usize>) -> bool {
         let Some((key_text, key_length)) = key.plain() else { return false };
-        let Some(place) = self.places.get_mut(self.count) else { return false };
+        let start = self.text.len();
         let Some(room) = self.text.room_left().get_mut(..Key::SHORT + N) else { return false };
         room[..Key::SHORT].copy_from_slice(key_text);
         let Some(value_room) = room[key_length..].first_chunk_mut() else { return false };
         let Some(value_length) = value(value_room) else { return false };
-        *place = Place { start: self.text.len(), name: key.name, bit: key.bit };
-        self.count += 1;
+        if key.placed {
+            let Some(place) = self.places.get_mut(self.count) else { return false };
+            *place = Place { start, name: key.name };
+            self.count += 1;
+        }
         self.bits |= key.bit;
         self.text.advance(key_length + value_length);
         true
@@ -92,7 +99,9 @@ impl Line {
         self.text.extend(key.text());
         value(&mut self.text);
         self.bits |= key.bit;
-        self.push(Place { start, name: key.name, bit: key.bit });
+        if key.placed {
+            self.push(Place { start, name: key.name });
+        }
         if key.again {
             let earlier = self.places().iter().position(|place| place.name == key.name);
             if let Some(earlier) = earlier.filter(|earlier| earlier + 1 < self.count) {
@@ -116,7 +125,7 @@ impl Line {
 
     #[inline]
     fn has(&self, other: &Place) -> bool {
-        self.bits & other.bit != 0
+        self.bits & other.name.bit() != 0
             && (other.name.has_a_bit() || self.places().iter().any(|place| place.name == other.name))
     }
 
@@ -141,8 +150,7 @@ pub(crate) fn loss(time: Duration, dropped: u64, out: &mut Vec<u8>) {
     const TEXT: &[u8] =
         b"\",\"level\":\"WARN\",\"target\":\"graceful_json_log\",\"message\":\"log lines dropped\",\"dropped\":";
     let mut line = Text::default();
-    line.extend(HEAD);
-    Clock::new().write(time, &mut line);
+    Clock::new().start_line(time, &mut line);
     line.extend(TEXT);
     number::unsigned(dropped, &mut line);
     line.extend(b"}\n");
@@ -199,7 +207,7 @@ impl SpanFields {
     fn push(&mut self, place: &Place, field: &[u8]) {
         self.places.push(Place { start: self.text.len(), ..*place });
         self.text.extend_from_slice(field);
-        self.bits |= place.bit;
+        self.bits |= place.name.bit();
     }
 }
 
@@ -208,8 +216,6 @@ impl SpanFields {
 struct Place {
     start: usize,
     name: Name,
-    /// That of the name.
-    bit: u64,
 }
 
 fn end(places: &[Place], index: usize, text: &[u8]) -> usize {
@@ -242,6 +248,18 @@ impl Fields<'_> {
         }
     }
 
+    /// Of its own, so that shorter strings need not save its registers.
+    #[inline(never)]
+    fn write_middling(&mut self, field: &Field, value: &str) {
+        if !self.write_short(field, |out| escape::middling(value, out)) {
+            self.write_string(field, value);
+        }
+    }
+
+    fn write_string(&mut self, field: &Field, value: &str) {
+        self.write(field, |out| escape::string(value, out));
+    }
+
     fn write_text(&mut self, field: &Field, text: fmt::Arguments<'_>) {
         self.write(field, |out| {
             out.push(b"\"", 1);
@@ -254,7 +272,8 @@ impl Fields<'_> {
 
 impl Visit for Fields<'_> {
     fn record_f64(&mut self, field: &Field, value: f64) {
-        if !self.write_short(field, |out| number::short_float(value, out)) {
+        let short = ShortFloat::new(value);
+        if !short.is_some_and(|value| self.write_short(field, |out| Some(value.write(out)))) {
             self.write(field, |out| number::float(value, out));
         }
     }
@@ -267,7 +286,8 @@ impl Visit for Fields<'_> {
     }
 
     fn record_u64(&mut self, field: &Field, value: u64) {
-        if !self.write_short(field, |out| number::short(value, out)) {
+        let short = number::Short::new(value);
+        if !short.is_some_and(|value| self.write_short(field, |out| Some(value.write(out)))) {
             self.write(field, |out| number::unsigned(value, out));
         }
     }
@@ -285,13 +305,13 @@ impl Visit for Fields<'_> {
     }
 
     fn record_str(&mut self, field: &Field, value: &str) {
-        let written = if value.len() <= escape::SHORT {
-            self.write_short(field, |out| escape::short(value, out))
-        } else {
-            self.write_short(field, |out| escape::middling(value, out))
+        let written = match value.len() {
+            0..8 => Tiny::new(value).is_some_and(|value| self.write_short(field, |out| Some(value.write(out)))),
+            8..17 => Short::new(value).is_some_and(|value| self.write_short(field, |out| Some(value.write(out)))),
+            17.. => return self.write_middling(field, value),
         };
         if !written {
-            self.write(field, |out| escape::string(value, out));
+            self.write_string(field, value);
         }
     }
 

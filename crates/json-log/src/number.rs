@@ -4,35 +4,86 @@ use std::fmt::Write;
 
 use crate::text::Text;
 
-/// Writes a number below 10,000 and says how long it is. Of any other: `None`.
-#[inline(always)]
-pub(crate) fn short(number: u64, out: &mut [u8; 4]) -> Option<usize> {
-    (number < 10_000).then(|| {
-        let (digits, length) = up_to_four(number);
-        *out = digits;
-        length
-    })
+/// A number of at most eight digits.
+///
+/// They are worked out before there is a place to write them to, as with [`Tiny`](crate::escape::Tiny).
+pub(crate) struct Short {
+    digits: u64,
+    length: usize,
 }
 
-/// Writes a number from 0 up to 10,000 with up to six places and says how long it is. Of any other: `None`.
-#[inline(always)]
-pub(crate) fn short_float(number: f64, out: &mut [u8; 12]) -> Option<usize> {
-    let millionths = whole_millionths(number).filter(|millionths| *millionths < 10_000_000_000 && number >= 0.0)?;
-    let (whole, point) = up_to_four(millionths / 1_000_000);
-    let (places, length) = places(millionths % 1_000_000);
-    *out.first_chunk_mut()? = whole;
-    *out.get_mut(point..)?.first_chunk_mut()? = places;
-    Some(point + length)
+impl Short {
+    /// `None` if it has more digits.
+    #[inline(always)]
+    pub(crate) fn new(number: u64) -> Option<Self> {
+        if number < 10 {
+            return Some(Self { digits: u64::from(b'0') | number, length: 1 });
+        }
+        (number < EIGHT_DIGITS).then(|| {
+            let digits = eight_digits(number);
+            let zeros = zeros_before(digits);
+            Self { digits: digits >> (8 * zeros), length: 8 - zeros }
+        })
+    }
+
+    /// Writes it and says how long that is.
+    #[inline(always)]
+    pub(crate) fn write(self, out: &mut [u8; 8]) -> usize {
+        *out = self.digits.to_le_bytes();
+        self.length
+    }
 }
 
-/// The digits of a number below 10,000, and how many there are.
-#[inline(always)]
-fn up_to_four(number: u64) -> ([u8; 4], usize) {
-    let ([a, b], [c, d]) = (pair(number / 100), pair(number));
-    let zeros = usize::from(number < 1000) + usize::from(number < 100) + usize::from(number < 10);
-    let digits = u32::from_le_bytes([a, b, c, d]) >> (8 * zeros);
-    (digits.to_le_bytes(), 4 - zeros)
+/// A number from 0 up to 100,000 with up to three places, as milliseconds are.
+pub(crate) struct ShortFloat {
+    /// Of the thousandths.
+    digits: u64,
 }
+
+impl ShortFloat {
+    /// `None` if it is another one.
+    #[inline(always)]
+    pub(crate) fn new(number: f64) -> Option<Self> {
+        whole_thousandths(number).map(|thousandths| Self { digits: eight_digits(thousandths) })
+    }
+
+    /// Writes it and says how long that is.
+    #[inline(always)]
+    pub(crate) fn write(self, out: &mut [u8; 13]) -> usize {
+        let digits = self.digits;
+        // One digit before the point and one behind it stay, whatever they are.
+        let zeros = zeros_before(digits).min(4);
+        let zeros_behind = ((digits ^ ZEROS) | 1 << 40).leading_zeros() as usize / 8;
+        out[..8].copy_from_slice(&(digits >> (8 * zeros)).to_le_bytes());
+        let point_and_places = (digits >> 40 << 8) | u64::from(b'.');
+        out[5 - zeros..13 - zeros].copy_from_slice(&point_and_places.to_le_bytes());
+        9 - zeros - zeros_behind
+    }
+}
+
+/// One more than the largest number of [`eight_digits`].
+const EIGHT_DIGITS: u64 = 100_000_000;
+
+/// The digits of a number below 100,000,000, the first of them in the lowest byte.
+///
+/// All are worked out at once, side by side in one word: two numbers of four digits become four of two, then eight of
+/// one. A division by 100 or by 10 is a multiplication there and a shift, exact for numbers as small as these.
+#[inline(always)]
+pub(crate) const fn eight_digits(number: u64) -> u64 {
+    let fours = (number / 10_000) | ((number % 10_000) << 32);
+    let hundreds = ((fours * 10_486) >> 20) & 0x0000_007f_0000_007f;
+    let twos = hundreds | ((fours - 100 * hundreds) << 16);
+    let tens = ((twos * 103) >> 10) & 0x000f_000f_000f_000f;
+    tens | ((twos - 10 * tens) << 8) | ZEROS
+}
+
+/// How many zeros stand before the first digit that is none; seven, if all are zeros.
+#[inline(always)]
+const fn zeros_before(digits: u64) -> usize {
+    ((digits ^ ZEROS) | 1 << 56).trailing_zeros() as usize / 8
+}
+
+const ZEROS: u64 = u64::from_le_bytes(*b"00000000");
 
 /// Appends a number that is not negative.
 pub(crate) fn unsigned(mut number: u64, out: &mut Text) {
@@ -83,6 +134,20 @@ pub(crate) fn float(number: f64, out: &mut Text) {
 #[inline(always)]
 pub(crate) const fn pair(number: u64) -> [u8; 2] {
     PAIRS[(number % 100) as usize]
+}
+
+/// The number in thousandths, below [`EIGHT_DIGITS`], if it is a decimal of at most three places and not negative.
+///
+/// A number below 2^52 and that added is 2^52 and the number rounded, which then stands in the low bits of the sum as it
+/// is. For why it is the shortest decimal see [`whole_millionths`].
+#[inline(always)]
+#[expect(clippy::cast_possible_truncation, reason = "what does not fit is not taken")]
+fn whole_thousandths(number: f64) -> Option<u64> {
+    const TWO_TO_52: f64 = 4_503_599_627_370_496.0;
+    // Of whatever is negative, too large or no number this is something larger.
+    let thousandths = (number * 1e3 + TWO_TO_52).to_bits().wrapping_sub(TWO_TO_52.to_bits());
+    let fits = thousandths < EIGHT_DIGITS && (f64::from(thousandths as u32) / 1e3).to_bits() == number.to_bits();
+    fits.then_some(thousandths)
 }
 
 /// The number in millionths if it is a decimal of at most six places, as most of what is logged is: durations in
@@ -154,7 +219,7 @@ mod tests {
         let powers = (0..20).map(|exponent| 10u64.pow(exponent)).flat_map(|power| [power - 1, power, power + 1]);
         let some = (0..10_000).map(|_| random.next() >> (random.next() % 64));
         for number in powers.chain([u64::MAX, i64::MAX as u64, i64::MIN as u64]).chain(some.collect::<Vec<_>>()) {
-            assert_eq!(both(short, unsigned, number), number.to_string());
+            assert_eq!(both(|number, out| Some(Short::new(number)?.write(out)), unsigned, number), number.to_string());
             assert_eq!(written(signed, number as i64), (number as i64).to_string());
         }
     }
@@ -171,7 +236,7 @@ mod tests {
         let odd =
             [0.0, -0.0, 1.0, -1.5, 0.1, 0.3, 1e-6, 1e-7, 1e9 - 1e-6, 1e15, 1e16, 1e300, f64::MIN, f64::MIN_POSITIVE];
         for number in odd.into_iter().chain(some.filter(|number| number.is_finite()).collect::<Vec<_>>()) {
-            let text = both(short_float, float, number);
+            let text = both(|number, out| Some(ShortFloat::new(number)?.write(out)), float, number);
             let read: f64 = serde_json::from_str(&text).expect(&text);
             let strict: f64 = text.parse().unwrap();
             assert_eq!(

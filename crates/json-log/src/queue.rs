@@ -44,6 +44,7 @@ impl Queue {
     }
 
     /// Takes a line, or drops it where there is no room. Never waits for the writer.
+    #[inline]
     pub(crate) fn push(&self, time: Duration, line: &[u8]) {
         if let Some(lines) = self.home().try_lock()
             && self.fits(&lines, line)
@@ -76,6 +77,7 @@ impl Queue {
         self.drop_lines(1);
     }
 
+    #[inline(always)]
     fn append(&self, mut lines: MutexGuard<'_, Lines>, time: Duration, line: &[u8]) {
         let before = lines.text.len();
         lines.push(time, line);
@@ -97,7 +99,9 @@ impl Queue {
 
     /// The calling thread's own.
     fn home(&self) -> &Shard {
-        &self.shards[home() % self.shards.len()]
+        // Most numbers are small, and a division is slow.
+        let home = home();
+        self.shards.get(home).unwrap_or_else(|| &self.shards[home % self.shards.len()])
     }
 
     /// All shards, the calling thread's own first.

@@ -99,10 +99,12 @@ impl Subscriber for JsonSubscriber {
         });
     }
 
+    #[inline]
     fn enter(&self, id: &Id) {
         entered::enter(self.number, id);
     }
 
+    #[inline]
     fn exit(&self, id: &Id) {
         entered::exit(self.number, id);
     }
