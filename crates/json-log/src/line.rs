@@ -2,7 +2,6 @@
 
 use std::{error::Error, fmt, fmt::Write, time::Duration};
 
-use smallvec::SmallVec;
 use tracing::field::{Field, Visit};
 
 use crate::{
@@ -45,18 +44,18 @@ impl Line {
     /// Adds the fields of a span, but for those whose keys are there already. After these it gets no others.
     pub(crate) fn inherit(&mut self, span: &SpanFields) {
         if self.bits & span.bits == 0 {
-            self.text.extend(&span.text);
+            self.text.extend(span.text());
         } else {
-            for (at, place) in span.places.iter().enumerate() {
+            for (place, field) in fields(span.text(), span.places()) {
                 if !self.has(place) {
-                    self.text.extend(&span.text[place.start..end(&span.places, at, &span.text)]);
+                    self.text.extend(field);
                 }
             }
         }
         self.bits |= span.bits;
         if span.bits & Name::SHARED_BIT != 0 {
             // Where they stand no longer matters, and of the other names the bit says it all.
-            for place in span.places.iter().filter(|place| !place.name.has_a_bit()) {
+            for place in span.places().iter().filter(|place| !place.name.has_a_bit()) {
                 self.push(*place);
             }
         }
@@ -160,14 +159,25 @@ pub(crate) fn loss(time: Duration, dropped: u64, out: &mut Vec<u8>) {
 /// The fields of a span as they will stand in a line.
 ///
 /// In place for the spans of most requests: the box of the extension is the only allocation, or there is none.
-#[derive(Default)]
 pub(crate) struct SpanFields {
-    text: SmallVec<[u8; 256]>,
-    places: SmallVec<[Place; 8]>,
+    text: [u8; Self::SHORT],
+    places: [Place; Self::FEW],
+    len: usize,
+    count: usize,
     bits: u64,
+    /// Instead of those that are in place, if they do not fit.
+    many: Option<Box<Many>>,
+}
+
+struct Many {
+    text: Vec<u8>,
+    places: Vec<Place>,
 }
 
 impl SpanFields {
+    const SHORT: usize = 256;
+    const FEW: usize = 8;
+
     pub(crate) fn of(line: &Line) -> Self {
         let mut fields = Self::default();
         fields.set(line);
@@ -175,39 +185,74 @@ impl SpanFields {
     }
 
     /// Begins with the fields of `line`.
+    #[inline]
     pub(crate) fn set(&mut self, line: &Line) {
-        self.clear();
-        self.text.extend_from_slice(&line.text);
-        self.places.extend_from_slice(line.places());
+        let (text, places) = (&*line.text, line.places());
+        self.many = None;
+        if text.len() <= Self::SHORT && places.len() <= Self::FEW {
+            self.text[..text.len()].copy_from_slice(text);
+            self.places[..places.len()].copy_from_slice(places);
+            (self.len, self.count) = (text.len(), places.len());
+        } else {
+            self.many = Some(Box::new(Many { text: text.into(), places: places.into() }));
+        }
         self.bits = line.bits;
     }
 
+    /// Gives back what memory it has.
     pub(crate) fn clear(&mut self) {
-        if self.text.spilled() || self.places.spilled() {
-            *self = Self::default();
-        }
-        self.text.clear();
-        self.places.clear();
-        self.bits = 0;
+        self.many = None;
+    }
+
+    /// Whether it has no memory to give back.
+    pub(crate) const fn is_in_place(&self) -> bool {
+        self.many.is_none()
     }
 
     /// Takes in what was recorded later, which counts more than what was there.
     pub(crate) fn update(&mut self, recorded: &Line) {
         let before = std::mem::take(self);
-        for (at, place) in before.places.iter().enumerate() {
-            if !recorded.has(place) {
-                self.push(place, &before.text[place.start..end(&before.places, at, &before.text)]);
-            }
-        }
-        for (at, place) in recorded.places().iter().enumerate() {
-            self.push(place, &recorded.text[place.start..end(recorded.places(), at, &recorded.text)]);
+        let kept = fields(before.text(), before.places()).filter(|(place, _)| !recorded.has(place));
+        for (place, field) in kept.chain(fields(&recorded.text, recorded.places())) {
+            self.push(place.name, field);
         }
     }
 
-    fn push(&mut self, place: &Place, field: &[u8]) {
-        self.places.push(Place { start: self.text.len(), ..*place });
-        self.text.extend_from_slice(field);
-        self.bits |= place.name.bit();
+    fn push(&mut self, name: Name, field: &[u8]) {
+        let place = Place { start: self.text().len(), name };
+        self.bits |= name.bit();
+        if self.many.is_none() {
+            let room = self.text.get_mut(self.len..).and_then(|room| room.get_mut(..field.len()));
+            if let (Some(room), Some(free)) = (room, self.places.get_mut(self.count)) {
+                room.copy_from_slice(field);
+                *free = place;
+                (self.len, self.count) = (self.len + field.len(), self.count + 1);
+                return;
+            }
+        }
+        let mut many = self
+            .many
+            .take()
+            .unwrap_or_else(|| Box::new(Many { text: self.text().into(), places: self.places().into() }));
+        many.text.extend_from_slice(field);
+        many.places.push(place);
+        self.many = Some(many);
+    }
+
+    #[inline]
+    fn text(&self) -> &[u8] {
+        self.many.as_ref().map_or_else(|| &self.text[..self.len], |many| &many.text)
+    }
+
+    #[inline]
+    fn places(&self) -> &[Place] {
+        self.many.as_ref().map_or_else(|| &self.places[..self.count], |many| &many.places)
+    }
+}
+
+impl Default for SpanFields {
+    fn default() -> Self {
+        Self { text: [0; Self::SHORT], places: [Place::default(); Self::FEW], len: 0, count: 0, bits: 0, many: None }
     }
 }
 
@@ -216,6 +261,11 @@ impl SpanFields {
 struct Place {
     start: usize,
     name: Name,
+}
+
+/// The fields that stand in a text.
+fn fields<'a>(text: &'a [u8], places: &'a [Place]) -> impl Iterator<Item = (&'a Place, &'a [u8])> {
+    places.iter().enumerate().map(move |(at, place)| (place, &text[place.start..end(places, at, text)]))
 }
 
 fn end(places: &[Place], index: usize, text: &[u8]) -> usize {

@@ -6,9 +6,10 @@
 
 use std::{
     cell::RefCell,
+    num::NonZeroU64,
     sync::{
         Mutex, MutexGuard, OnceLock, PoisonError,
-        atomic::{AtomicU64, Ordering},
+        atomic::{AtomicBool, AtomicU64, Ordering},
     },
 };
 
@@ -20,14 +21,16 @@ use crate::line::{Line, SpanFields};
 struct Slot {
     /// The generation in the upper half, the number of its handles in the lower one. Without a handle it is free.
     state: AtomicU64,
+    /// The id of the span around it, to which it is a handle; zero if there is none.
+    parent: AtomicU64,
+    /// Whether the fields have memory to give back.
+    has_memory: AtomicBool,
     span: Mutex<Span>,
 }
 
 #[derive(Default)]
 struct Span {
     metadata: Option<&'static Metadata<'static>>,
-    /// A handle to it.
-    parent: Option<Id>,
     fields: SpanFields,
 }
 
@@ -40,8 +43,9 @@ pub(crate) fn open(metadata: &'static Metadata<'static>, parent: Option<Id>, fie
     }
     let mut span = slot.lock();
     span.metadata = Some(metadata);
-    span.parent = parent;
     span.fields.set(fields);
+    slot.has_memory.store(!span.fields.is_in_place(), Ordering::Relaxed);
+    slot.parent.store(parent.map_or(0, |parent| parent.into_u64()), Ordering::Relaxed);
     // The lock orders it.
     let generation = slot.state.load(Ordering::Relaxed) & GENERATION;
     slot.state.store(generation | 1, Ordering::Relaxed);
@@ -72,28 +76,33 @@ pub(crate) fn release(id: &Id) -> Released {
     if slot.state.fetch_sub(1, Ordering::AcqRel) & HANDLES != 1 {
         return Released::Open;
     }
-    let mut span = slot.lock();
-    let parent = span.parent.take();
-    span.fields.clear();
+    // It takes no lock: nobody has a handle any more. Who still looks at it by its id sees it as it was, or the next
+    // generation; the span that opens here next takes the lock before it changes anything.
+    let parent = slot.parent();
+    if slot.has_memory.load(Ordering::Relaxed) {
+        slot.lock().fields.clear();
+    }
     let next = slot.state.load(Ordering::Relaxed).wrapping_add(ONE_GENERATION);
     // An id is never zero.
     slot.state.store(if next == 0 { ONE_GENERATION } else { next }, Ordering::Relaxed);
-    drop(span);
     Free::give(index(id));
     Released::Closed { parent }
 }
 
 /// Adds the fields of a span to a line, and says what span is around it.
 pub(crate) fn inherit(id: &Id, line: &mut Line) -> Option<Id> {
-    let span = slot(id)?.lock_of(id)?;
+    let slot = slot(id)?;
+    let span = slot.lock_of(id)?;
     line.inherit(&span.fields);
-    span.parent.clone()
+    slot.parent()
 }
 
 /// Adds fields to a span.
 pub(crate) fn record(id: &Id, recorded: &Line) {
-    if let Some(mut span) = slot(id).and_then(|slot| slot.lock_of(id)) {
+    let Some(slot) = slot(id) else { return };
+    if let Some(mut span) = slot.lock_of(id) {
         span.fields.update(recorded);
+        slot.has_memory.store(!span.fields.is_in_place(), Ordering::Relaxed);
     }
 }
 
@@ -114,6 +123,10 @@ impl Slot {
     fn lock_of(&self, id: &Id) -> Option<MutexGuard<'_, Span>> {
         let span = self.lock();
         self.is_of(id).then_some(span)
+    }
+
+    fn parent(&self) -> Option<Id> {
+        NonZeroU64::new(self.parent.load(Ordering::Relaxed)).map(Id::from_non_zero_u64)
     }
 
     fn is_of(&self, id: &Id) -> bool {
@@ -147,7 +160,12 @@ fn slot(id: &Id) -> Option<&'static Slot> {
 fn slot_or_new(index: u32) -> &'static Slot {
     let (page, at) = place(index);
     let slots = PAGES[page].get_or_init(|| {
-        let slot = || Slot { state: AtomicU64::new(ONE_GENERATION), span: Mutex::default() };
+        let slot = || Slot {
+            state: AtomicU64::new(ONE_GENERATION),
+            parent: AtomicU64::new(0),
+            has_memory: AtomicBool::new(false),
+            span: Mutex::default(),
+        };
         std::iter::repeat_with(slot).take(FIRST_PAGE << page).collect()
     });
     &slots[at]
