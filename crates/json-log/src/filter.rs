@@ -81,8 +81,18 @@ impl LiveFilter {
         Arc::clone(&self.state.filter.read().unwrap_or_else(PoisonError::into_inner))
     }
 
-    fn asking_spans(&self) -> Option<Arc<EnvFilter>> {
-        self.state.asks_spans.load(Relaxed).then(|| self.filter())
+    /// Tells the filter of what a span does, if spans matter to it.
+    #[inline(always)]
+    fn tell(&self, of_span: impl FnOnce(&EnvFilter)) {
+        /// Apart, so that a span which nobody asks about saves no registers for it.
+        #[cold]
+        #[inline(never)]
+        fn tell(filter: &LiveFilter, of_span: impl FnOnce(&EnvFilter)) {
+            of_span(&filter.filter());
+        }
+        if self.state.asks_spans.load(Relaxed) {
+            tell(self, of_span);
+        }
     }
 
     fn interest<S>(&self, metadata: &'static Metadata<'static>) -> Interest {
@@ -104,23 +114,23 @@ impl<S: Subscriber> Layer<S> for LiveFilter {
     }
 
     fn on_new_span(&self, attributes: &Attributes<'_>, id: &Id, context: Context<'_, S>) {
-        self.asking_spans().inspect(|filter| filter.on_new_span(attributes, id, context));
+        self.tell(|filter| filter.on_new_span(attributes, id, context));
     }
 
     fn on_record(&self, id: &Id, values: &Record<'_>, context: Context<'_, S>) {
-        self.asking_spans().inspect(|filter| filter.on_record(id, values, context));
+        self.tell(|filter| filter.on_record(id, values, context));
     }
 
     fn on_enter(&self, id: &Id, context: Context<'_, S>) {
-        self.asking_spans().inspect(|filter| filter.on_enter(id, context));
+        self.tell(|filter| filter.on_enter(id, context));
     }
 
     fn on_exit(&self, id: &Id, context: Context<'_, S>) {
-        self.asking_spans().inspect(|filter| filter.on_exit(id, context));
+        self.tell(|filter| filter.on_exit(id, context));
     }
 
     fn on_close(&self, id: Id, context: Context<'_, S>) {
-        self.asking_spans().inspect(|filter| filter.on_close(id, context));
+        self.tell(|filter| filter.on_close(id, context));
     }
 }
 
@@ -138,23 +148,23 @@ impl<S> Filter<S> for LiveFilter {
     }
 
     fn on_new_span(&self, attributes: &Attributes<'_>, id: &Id, context: Context<'_, S>) {
-        self.asking_spans().inspect(|filter| filter.on_new_span(attributes, id, context));
+        self.tell(|filter| filter.on_new_span(attributes, id, context));
     }
 
     fn on_record(&self, id: &Id, values: &Record<'_>, context: Context<'_, S>) {
-        self.asking_spans().inspect(|filter| filter.on_record(id, values, context));
+        self.tell(|filter| filter.on_record(id, values, context));
     }
 
     fn on_enter(&self, id: &Id, context: Context<'_, S>) {
-        self.asking_spans().inspect(|filter| filter.on_enter(id, context));
+        self.tell(|filter| filter.on_enter(id, context));
     }
 
     fn on_exit(&self, id: &Id, context: Context<'_, S>) {
-        self.asking_spans().inspect(|filter| filter.on_exit(id, context));
+        self.tell(|filter| filter.on_exit(id, context));
     }
 
     fn on_close(&self, id: Id, context: Context<'_, S>) {
-        self.asking_spans().inspect(|filter| filter.on_close(id, context));
+        self.tell(|filter| filter.on_close(id, context));
     }
 }
 

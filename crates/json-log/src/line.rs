@@ -46,9 +46,10 @@ impl Line {
         if self.bits & span.bits == 0 {
             self.text.extend(span.text());
         } else {
-            for (place, field) in fields(span.text(), span.places()) {
+            let (text, places) = (span.text(), span.places());
+            for (at, place) in places.iter().enumerate() {
                 if !self.has(place) {
-                    self.text.extend(field);
+                    self.text.extend(field(text, places, at));
                 }
             }
         }
@@ -212,9 +213,15 @@ impl SpanFields {
     /// Takes in what was recorded later, which counts more than what was there.
     pub(crate) fn update(&mut self, recorded: &Line) {
         let before = std::mem::take(self);
-        let kept = fields(before.text(), before.places()).filter(|(place, _)| !recorded.has(place));
-        for (place, field) in kept.chain(fields(&recorded.text, recorded.places())) {
-            self.push(place.name, field);
+        let (text, places) = (before.text(), before.places());
+        for (at, place) in places.iter().enumerate() {
+            if !recorded.has(place) {
+                self.push(place.name, field(text, places, at));
+            }
+        }
+        let (text, places) = (&recorded.text, recorded.places());
+        for (at, place) in places.iter().enumerate() {
+            self.push(place.name, field(text, places, at));
         }
     }
 
@@ -263,13 +270,13 @@ struct Place {
     name: Name,
 }
 
-/// The fields that stand in a text.
-fn fields<'a>(text: &'a [u8], places: &'a [Place]) -> impl Iterator<Item = (&'a Place, &'a [u8])> {
-    places.iter().enumerate().map(move |(at, place)| (place, &text[place.start..end(places, at, text)]))
-}
-
 fn end(places: &[Place], index: usize, text: &[u8]) -> usize {
     places.get(index + 1).map_or(text.len(), |next| next.start)
+}
+
+/// The field with this index.
+fn field<'a>(text: &'a [u8], places: &[Place], index: usize) -> &'a [u8] {
+    &text[places[index].start..end(places, index, text)]
 }
 
 /// Writes the fields of an event or of a span into a line.

@@ -5,7 +5,7 @@
 //! generation of its spans it holds, so an id that has outlived its span finds nothing.
 
 use std::{
-    cell::RefCell,
+    cell::{Cell, RefCell},
     num::NonZeroU64,
     sync::{
         Mutex, MutexGuard, OnceLock, PoisonError,
@@ -180,43 +180,65 @@ struct Free {
 }
 
 thread_local! {
-    static NEAR: RefCell<Near> = const { RefCell::new(Near(Vec::new())) };
+    static NEAR: Near = const { Near { one: Cell::new(None), more: RefCell::new(Vec::new()) } };
 }
 
 static FAR: Mutex<Free> = Mutex::new(Free { indices: Vec::new(), fresh: 0 });
 
 /// The free indices of a thread, which it gives back when it ends.
-struct Near(Vec<u32>);
+struct Near {
+    /// That of the span that ended last, where the next one finds it without a detour.
+    one: Cell<Option<u32>>,
+    more: RefCell<Vec<u32>>,
+}
 
 /// How many indices go between a thread and the others at once; it keeps at most twice as many.
 const BATCH: usize = 32;
 
+impl Near {
+    #[inline]
+    fn take(&self) -> u32 {
+        self.one.take().unwrap_or_else(|| self.take_of_more())
+    }
+
+    #[cold]
+    fn take_of_more(&self) -> u32 {
+        let mut more = self.more.borrow_mut();
+        more.pop().unwrap_or_else(|| {
+            let mut far = Free::far();
+            let keep = far.indices.len().saturating_sub(BATCH);
+            more.extend(far.indices.drain(keep..));
+            more.pop().unwrap_or_else(|| far.fresh())
+        })
+    }
+
+    #[inline]
+    fn give(&self, index: u32) {
+        if let Some(before) = self.one.replace(Some(index)) {
+            self.give_to_more(before);
+        }
+    }
+
+    #[cold]
+    fn give_to_more(&self, index: u32) {
+        let mut more = self.more.borrow_mut();
+        if more.len() >= 2 * BATCH {
+            Free::far().indices.extend(more.drain(BATCH..));
+        }
+        more.push(index);
+    }
+}
+
 impl Free {
     fn take() -> u32 {
-        let near = NEAR.try_with(|near| {
-            let Near(near) = &mut *near.borrow_mut();
-            near.pop().unwrap_or_else(|| {
-                let mut far = Self::far();
-                let keep = far.indices.len().saturating_sub(BATCH);
-                near.extend(far.indices.drain(keep..));
-                near.pop().unwrap_or_else(|| far.fresh())
-            })
-        });
-        near.unwrap_or_else(|_| {
+        NEAR.try_with(Near::take).unwrap_or_else(|_| {
             let mut far = Self::far();
             far.indices.pop().unwrap_or_else(|| far.fresh())
         })
     }
 
     fn give(index: u32) {
-        let near = NEAR.try_with(|near| {
-            let Near(near) = &mut *near.borrow_mut();
-            if near.len() >= 2 * BATCH {
-                Self::far().indices.extend(near.drain(BATCH..));
-            }
-            near.push(index);
-        });
-        if near.is_err() {
+        if NEAR.try_with(|near| near.give(index)).is_err() {
             Self::far().indices.push(index);
         }
     }
@@ -235,6 +257,9 @@ impl Free {
 
 impl Drop for Near {
     fn drop(&mut self) {
-        Free::far().indices.append(&mut self.0);
+        let Self { one, more } = self;
+        let mut far = Free::far();
+        far.indices.append(more.get_mut());
+        far.indices.extend(one.take());
     }
 }

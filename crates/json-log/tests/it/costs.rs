@@ -91,6 +91,20 @@ fn what_is_off_is_not_even_evaluated() {
 }
 
 #[test]
+fn a_long_span_is_not_kept() {
+    let long = "x".repeat(100_000);
+    tracing::dispatcher::with_default(&json(&open(io::sink())), || {
+        let begun_long = || drop(info_span!("long", text = long.as_str()));
+        let recorded_long = || drop(info_span!("long", text = field::Empty).record("text", long.as_str()).clone());
+        drop(request_span());
+        for span in [&begun_long as &dyn Fn(), &recorded_long] {
+            let kept = measure(span);
+            assert!(kept.bytes_current < 1_000, "no more than the names of its fields: {kept:?}");
+        }
+    });
+}
+
+#[test]
 fn a_long_line_is_not_kept() {
     let writer = open(io::sink());
     let long = "x".repeat(100_000);

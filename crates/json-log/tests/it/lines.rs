@@ -257,6 +257,20 @@ fn a_span_with_much_in_it() {
 }
 
 #[test]
+fn much_may_be_recorded_later() {
+    let long = "ü".repeat(1_000);
+    let line = one(|| {
+        let span = info_span!("job", id = 1, input = field::Empty, output = field::Empty, user = field::Empty);
+        span.record("input", long.as_str());
+        span.record("output", long.as_str()).record("user", "ada");
+        span.record("input", "short");
+        span.in_scope(|| info!("said"));
+    });
+    assert_eq!((&line["id"], &line["input"], &line["user"]), (&json!(1), &json!("short"), &json!("ada")));
+    assert_eq!((&line["output"], line.len()), (&json!(long), 7));
+}
+
+#[test]
 fn the_parent_of_an_event_is_its_span() {
     let lines = logged(|| {
         let named = info_span!("named", id = 1);
