@@ -35,7 +35,8 @@ pub(crate) struct Key {
     pub(crate) name: Name,
     /// Whether an earlier field of the same callsite has the same key.
     pub(crate) again: bool,
-    plain: bool,
+    /// How long the short one is; [`SHORT`](Self::SHORT), which it never is, if there is none.
+    short_length: u8,
     /// Whether anybody will ask where it stands in the text: as of a span's fields, and of an event's only if one of
     /// them may have to make room or has no bit of its own. All fields of a callsite are placed, or none.
     pub(crate) placed: bool,
@@ -100,13 +101,15 @@ impl Key {
     /// Most keys have less than 28 bytes.
     pub(crate) const SHORT: usize = 32;
 
+    #[expect(clippy::cast_possible_truncation, reason = "at most 32")]
     fn new(text: &[u8], name: Name, again: bool, placed: bool) -> Self {
         let mut short = [0; Self::SHORT];
-        let plain = !again && text.len() < Self::SHORT;
-        if plain {
+        let mut short_length = Self::SHORT as u8;
+        if !again && text.len() < Self::SHORT {
             short[..text.len()].copy_from_slice(text);
+            short_length = text.len() as u8;
         }
-        Self { short, text: text.into(), bit: name.bit(), name, again, plain, placed }
+        Self { short, text: text.into(), bit: name.bit(), name, again, short_length, placed }
     }
 
     /// `,"key":`.
@@ -119,7 +122,8 @@ impl Key {
     /// `None` if it is longer, or if there is more to do than to write it.
     #[inline(always)]
     pub(crate) fn plain(&self) -> Option<(&[u8; Self::SHORT], usize)> {
-        self.plain.then_some((&self.short, self.text.len() % Self::SHORT))
+        let length = usize::from(self.short_length);
+        (length < Self::SHORT).then_some((&self.short, length))
     }
 }
 

@@ -305,9 +305,24 @@ impl Fields<'_> {
         }
     }
 
-    /// Of its own, so that shorter strings need not save its registers.
+    // One for each length, so that none saves the registers that only another needs.
+
     #[inline(never)]
-    fn write_middling(&mut self, field: &Field, value: &str) {
+    fn write_tiny_string(&mut self, field: &Field, value: &str) {
+        if !Tiny::new(value).is_some_and(|value| self.write_short(field, |out| Some(value.write(out)))) {
+            self.write_string(field, value);
+        }
+    }
+
+    #[inline(never)]
+    fn write_short_string(&mut self, field: &Field, value: &str) {
+        if !Short::new(value).is_some_and(|value| self.write_short(field, |out| Some(value.write(out)))) {
+            self.write_string(field, value);
+        }
+    }
+
+    #[inline(never)]
+    fn write_middling_string(&mut self, field: &Field, value: &str) {
         if !self.write_short(field, |out| escape::middling(value, out)) {
             self.write_string(field, value);
         }
@@ -362,13 +377,10 @@ impl Visit for Fields<'_> {
     }
 
     fn record_str(&mut self, field: &Field, value: &str) {
-        let written = match value.len() {
-            0..8 => Tiny::new(value).is_some_and(|value| self.write_short(field, |out| Some(value.write(out)))),
-            8..17 => Short::new(value).is_some_and(|value| self.write_short(field, |out| Some(value.write(out)))),
-            17.. => return self.write_middling(field, value),
-        };
-        if !written {
-            self.write_string(field, value);
+        match value.len() {
+            0..8 => self.write_tiny_string(field, value),
+            8..17 => self.write_short_string(field, value),
+            17.. => self.write_middling_string(field, value),
         }
     }
 

@@ -92,6 +92,7 @@ impl LogWriter {
     }
 
     /// Takes a line, or drops it.
+    #[inline]
     pub(crate) fn push(&self, time: Duration, line: &[u8]) {
         self.shared().queue.push(time, line);
     }
