@@ -70,8 +70,8 @@
 //!
 //! # What it costs
 //!
-//! A line allocates nothing. Nor does a span of [`JsonSubscriber`], if its fields have no more than 256 bytes; one of
-//! [`JsonLayer`] allocates once. A level that is off costs one load.
+//! A line allocates nothing. Nor does a span of [`JsonSubscriber`], if it has no more than eight fields of 256 bytes in
+//! all; one of [`JsonLayer`] allocates once. A level that is off costs one load.
 //!
 //! A thread that logs takes one lock, its own as a rule, for the copy of a line. The writer's thread takes it for a swap
 //! of two buffers: nothing is allocated, sorted or written under a lock.
