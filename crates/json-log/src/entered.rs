@@ -116,3 +116,28 @@ fn current_of_many(subscriber: u64) -> Option<Id> {
     });
     last.ok().flatten()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_last_that_is_left_over_is_the_current_one() {
+        let [a, b, c] = [1, 2, 3].map(Id::from_u64);
+        enter(7, &a);
+        enter(7, &b);
+        enter(8, &c);
+        assert_eq!((current(7), current(8)), (Some(b.clone()), Some(c.clone())), "each subscriber has its own");
+        exit(7, &a);
+        exit(8, &c);
+        assert_eq!((current(7), current(8)), (Some(b.clone()), None), "the first may be left before those in it");
+        enter(7, &a);
+        enter(7, &b);
+        assert_eq!(current(7), Some(a.clone()), "one that was entered twice is where it was entered first");
+        exit(7, &a);
+        exit(7, &b);
+        assert_eq!(current(7), Some(b.clone()), "and is left as often");
+        exit(7, &b);
+        assert_eq!(current(7), None);
+    }
+}
