@@ -133,10 +133,12 @@ impl Entry {
     /// The inner service is to run, which may panic, and may tell its route.
     ///
     /// Not around a closure, through which a request and a response would be moved once more.
-    pub(crate) fn listen(&mut self) -> Option<Inside<'_>> {
-        let Open { record, inside, .. } = &mut **self.open.as_mut()?;
-        *inside = true;
-        Some(Inside { _listener: Listener::new(&mut record.route), inside })
+    pub(crate) fn listen(&mut self) -> Inside<'_> {
+        Inside(self.open.as_mut().map(|open| {
+            let Open { record, inside, .. } = &mut **open;
+            *inside = true;
+            (Listener::new(&mut record.route), inside)
+        }))
     }
 
     /// Runs the inner body, which may panic.
@@ -176,14 +178,14 @@ impl Entry {
 }
 
 /// The inner service runs, until it has [returned](Self::returned). A drop without that is a panic.
-pub(crate) struct Inside<'a> {
-    _listener: Listener<'a>,
-    inside: &'a mut bool,
-}
+#[must_use = "the inner service runs as long as it lives"]
+pub(crate) struct Inside<'a>(Option<(Listener<'a>, &'a mut bool)>);
 
 impl Inside<'_> {
     pub(crate) fn returned(self) {
-        *self.inside = false;
+        if let Some((_, inside)) = self.0 {
+            *inside = false;
+        }
     }
 }
 

@@ -7,10 +7,7 @@ use http::Response;
 use http_body::Body;
 use pin_project::pin_project;
 
-use crate::{
-    ResponseBody,
-    entry::{Entry, Inside},
-};
+use crate::{ResponseBody, entry::Entry};
 
 /// The future of [`AccessLog`](crate::AccessLog).
 #[pin_project]
@@ -34,7 +31,7 @@ where
         let entry = this.entry;
         let inside = entry.listen();
         let polled = this.inner.poll(cx);
-        inside.map(Inside::returned);
+        inside.returned();
         // In parts, as the request was.
         match ready!(polled) {
             Ok(response) => {

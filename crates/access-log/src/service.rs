@@ -4,12 +4,7 @@ use http::{Request, Response};
 use http_body::Body;
 use tower_service::Service;
 
-use crate::{
-    RequestBody, ResponseBody, ResponseFuture,
-    entry::{Entry, Inside},
-    event,
-    layer::Options,
-};
+use crate::{RequestBody, ResponseBody, ResponseFuture, entry::Entry, event, layer::Options};
 
 /// The service of [`AccessLogLayer`](crate::AccessLogLayer).
 ///
@@ -63,7 +58,7 @@ where
         let body = RequestBody::new(body, entry.shared());
         let inside = entry.listen();
         let inner = self.inner.call(Request::from_parts(parts, body));
-        inside.map(Inside::returned);
+        inside.returned();
         ResponseFuture { inner, entry }
     }
 }
