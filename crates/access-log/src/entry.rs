@@ -12,8 +12,9 @@ use std::{
 };
 
 use http::{
-    HeaderMap, Method, Request, Response, StatusCode, Version,
+    HeaderMap, Method, StatusCode, Version,
     header::{CONTENT_LENGTH, USER_AGENT},
+    request, response,
 };
 use http_body::Body;
 use tokio::time::Instant;
@@ -39,7 +40,8 @@ pub(crate) struct Entry {
 struct Open {
     record: Record,
     start: Instant,
-    span: Span,
+    /// Where it is to be written; `None` if that is not for this layer to say.
+    span: Option<Span>,
     filter: Option<Filter>,
     query: bool,
     /// Set while the inner service is polled. An entry that is dropped with it set has seen a panic pass, even if a
@@ -59,35 +61,49 @@ pub(crate) struct Shared {
 impl Entry {
     pub(crate) const NONE: Self = Self { open: None };
 
-    pub(crate) fn open<B: Body>(request: &mut Request<B>, options: &Options) -> Self {
+    pub(crate) fn open(request: &mut request::Parts, body: &impl Body, options: &Options) -> Self {
         let start = Instant::now();
         // The only allocation, and none for a request without a body: the body goes into the inner service and may be
         // read by another task, so what counts its bytes can live neither there nor here.
-        let shared: Option<Arc<Shared>> = (options.route_cell || !request.body().is_end_stream()).then(Arc::default);
+        let shared: Option<Arc<Shared>> = (options.route_cell || !body.is_end_stream()).then(Arc::default);
         if options.route_cell
             && let Some(shared) = &shared
         {
-            request.extensions_mut().insert(MatchedRoute::of(Arc::clone(shared)));
+            request.extensions.insert(MatchedRoute::of(Arc::clone(shared)));
         }
         let mut open = Open::take(start);
-        // All of them, so that nothing of another request stays.
+        // Each in its place, for a record that is built first is moved; and all of them, so that nothing of another
+        // request stays.
         let Open { record, start: _, span, filter, query, inside, over } = &mut *open;
-        *record = Record {
-            method: request.method().clone(),
-            target: request.uri().path_and_query().cloned(),
-            version: request.version(),
-            status: client_closed_request(),
-            duration: Duration::ZERO,
-            ttfb: None,
-            bytes: 0,
-            bytes_expected: None,
-            peer: options.peer.and_then(|peer| peer(request.extensions())),
-            user_agent: request.headers().get(USER_AGENT).cloned(),
-            outcome: Outcome::ClientGone,
-            route: None,
-            shared,
-        };
-        *span = if options.capture_span { Span::current() } else { Span::none() };
+        let Record {
+            method,
+            target,
+            version,
+            status,
+            duration,
+            ttfb,
+            bytes,
+            bytes_expected,
+            peer,
+            user_agent,
+            outcome,
+            route,
+            shared: counter,
+        } = record;
+        method.clone_from(&request.method);
+        *target = request.uri.path_and_query().cloned();
+        *version = request.version;
+        *status = client_closed_request();
+        *duration = Duration::ZERO;
+        *ttfb = None;
+        *bytes = 0;
+        *bytes_expected = None;
+        *peer = options.peer.and_then(|peer| peer(&request.extensions));
+        *user_agent = request.headers.get(USER_AGENT).cloned();
+        *outcome = Outcome::ClientGone;
+        *route = None;
+        *counter = shared;
+        *span = options.capture_span.then(Span::current);
         filter.clone_from(&options.filter);
         *query = options.query;
         *inside = false;
@@ -114,15 +130,15 @@ impl Entry {
         self.open.as_ref()?.record.shared.as_ref()
     }
 
-    /// Runs the inner service, which may panic, and may tell its route.
-    pub(crate) fn listen<R>(&mut self, run: impl FnOnce() -> R) -> R {
-        let Some(open) = &mut self.open else { return run() };
-        open.inside = true;
-        let listener = Listener::new(&mut open.record.route);
-        let result = run();
-        drop(listener);
-        open.inside = false;
-        result
+    /// The inner service is to run, which may panic, and may tell its route.
+    ///
+    /// Not around a closure, through which a request and a response would be moved once more.
+    pub(crate) fn listen(&mut self) -> Inside<'_> {
+        Inside(self.open.as_mut().map(|open| {
+            let Open { record, inside, .. } = &mut **open;
+            *inside = true;
+            (Listener::new(&mut record.route), inside)
+        }))
     }
 
     /// Runs the inner body, which may panic.
@@ -135,8 +151,8 @@ impl Entry {
     }
 
     /// Takes down the head, and says whether a body is to follow; if not, this is at its end.
-    pub(crate) fn head<B: Body>(&mut self, response: &Response<B>) -> bool {
-        self.open.as_mut().is_some_and(|open| open.head(response))
+    pub(crate) fn head(&mut self, response: &response::Parts, body: &impl Body) -> bool {
+        self.open.as_mut().is_some_and(|open| open.head(response, body))
     }
 
     /// Counts what was handed over.
@@ -157,6 +173,18 @@ impl Entry {
     pub(crate) fn fail(&mut self) {
         if let Some(open) = &mut self.open {
             open.fail();
+        }
+    }
+}
+
+/// The inner service runs, until it has [returned](Self::returned). A drop without that is a panic.
+#[must_use = "the inner service runs as long as it lives"]
+pub(crate) struct Inside<'a>(Option<(Listener<'a>, &'a mut bool)>);
+
+impl Inside<'_> {
+    pub(crate) fn returned(self) {
+        if let Some((_, inside)) = self.0 {
+            *inside = false;
         }
     }
 }
@@ -212,7 +240,7 @@ impl Open {
             route: None,
             shared: None,
         };
-        Box::new(Self { record, start, span: Span::none(), filter: None, query: false, inside: false, over: false })
+        Box::new(Self { record, start, span: None, filter: None, query: false, inside: false, over: false })
     }
 
     /// For the next request; what it holds of this one (a part of the connection's buffer!) goes at once.
@@ -220,7 +248,7 @@ impl Open {
         let Record { method, target, user_agent, route, shared, .. } = &mut self.record;
         *method = Method::GET;
         (*target, *user_agent, *route, *shared) = (None, None, None, None);
-        (self.span, self.filter) = (Span::none(), None);
+        (self.span, self.filter) = (None, None);
         let _ = FREE.try_with(|free| {
             let mut free = free.borrow_mut();
             if free.len() < FREE_BOXES {
@@ -229,20 +257,19 @@ impl Open {
         });
     }
 
-    fn head<B: Body>(&mut self, response: &Response<B>) -> bool {
-        let status = response.status();
+    fn head(&mut self, response: &response::Parts, body: &impl Body) -> bool {
+        let status = response.status;
         self.record.status = status;
         self.record.ttfb = Some(self.start.elapsed());
         self.record.outcome = Outcome::Truncated;
         if is_upgrade(&self.record.method, status) {
             self.record.outcome = Outcome::Upgraded;
             self.over = true;
-        } else if is_bodiless(&self.record.method, status) || response.body().is_end_stream() {
+        } else if is_bodiless(&self.record.method, status) || body.is_end_stream() {
             self.record.bytes_expected = Some(0);
             self.end();
         } else {
-            self.record.bytes_expected =
-                content_length(response.headers()).or_else(|| response.body().size_hint().exact());
+            self.record.bytes_expected = content_length(&response.headers).or_else(|| body.size_hint().exact());
             // An exact length of zero is reached without a frame, and hyper asks for none.
             self.sent(0);
         }
@@ -275,7 +302,7 @@ impl Open {
 
     fn write(&self) {
         let Self { record, span, filter, query, .. } = self;
-        let _inside_span = span.enter();
+        let _inside_span = span.as_ref().map(Span::enter);
         let keep = filter.as_ref().is_none_or(|filter| shielded(|| filter.keeps(record)).unwrap_or(true));
         if keep {
             event::write(record, *query);

@@ -14,15 +14,9 @@ use crate::{ResponseBody, entry::Entry};
 #[derive(Debug)]
 pub struct ResponseFuture<F> {
     #[pin]
-    inner: F,
+    pub(crate) inner: F,
     /// After `inner`, so that what the handler still does when it is dropped belongs to the record.
-    entry: Entry,
-}
-
-impl<F> ResponseFuture<F> {
-    pub(crate) const fn new(inner: F, entry: Entry) -> Self {
-        Self { inner, entry }
-    }
+    pub(crate) entry: Entry,
 }
 
 impl<F, B, E> Future for ResponseFuture<F>
@@ -35,21 +29,23 @@ where
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let this = self.project();
         let entry = this.entry;
-        if entry.is_none() {
-            // Nobody listens.
-            return this.inner.poll(cx).map_ok(|response| response.map(ResponseBody::unlogged));
-        }
-        let result = ready!(entry.listen(|| this.inner.poll(cx)));
-        let body_follows = match &result {
-            Ok(response) => entry.head(response),
-            Err(_) => {
-                entry.fail();
-                false
+        let inside = entry.listen();
+        let polled = this.inner.poll(cx);
+        inside.returned();
+        // In parts, as the request was.
+        match ready!(polled) {
+            Ok(response) => {
+                let (parts, body) = response.into_parts();
+                if !entry.head(&parts, &body) {
+                    entry.close();
+                }
+                Poll::Ready(Ok(Response::from_parts(parts, ResponseBody::new(body, entry.take()))))
             }
-        };
-        if !body_follows {
-            entry.close();
+            Err(error) => {
+                entry.fail();
+                entry.close();
+                Poll::Ready(Err(error))
+            }
         }
-        Poll::Ready(result.map(|response| response.map(|body| ResponseBody::new(body, entry.take()))))
     }
 }

@@ -7,24 +7,26 @@ use std::{
 
 /// As `SocketAddr`'s own `Display` writes it; for IPv4 without the detour through `fmt`, which costs twenty times as much.
 pub(crate) struct PeerText {
-    bytes: [u8; LONGEST],
+    bytes: Aligned,
     length: usize,
 }
+
+/// ASCII to its end, and in whole words: `from_utf8` takes those by pairs, and what is less byte by byte.
+#[repr(align(16))]
+struct Aligned([u8; LONGEST.next_multiple_of(16)]);
 
 /// `[1111:2222:3333:4444:5555:6666:7777:8888%4294967295]:65535`
 const LONGEST: usize = 58;
 
 impl PeerText {
     pub(crate) fn new(peer: SocketAddr) -> Self {
-        let mut text = Self { bytes: [0; LONGEST], length: 0 };
+        let mut text = Self { bytes: Aligned([0; LONGEST.next_multiple_of(16)]), length: 0 };
         match peer {
             SocketAddr::V4(peer) => {
-                for (at, octet) in peer.ip().octets().into_iter().enumerate() {
-                    if at > 0 {
-                        text.push(b'.');
-                    }
+                for octet in peer.ip().octets() {
                     text.octet(octet);
                 }
+                text.length -= 1;
                 text.push(b':');
                 text.number(peer.port());
             }
@@ -35,14 +37,16 @@ impl PeerText {
     }
 
     pub(crate) fn as_str(&self) -> &str {
-        str::from_utf8(&self.bytes[..self.length]).unwrap_or_default()
+        let whole = self.length.next_multiple_of(16);
+        let text = str::from_utf8(&self.bytes.0[..whole]).unwrap_or_default();
+        text.get(..self.length).unwrap_or_default()
     }
 
+    /// And a dot behind it.
     fn octet(&mut self, octet: u8) {
-        let [digits @ .., length] = OCTETS[usize::from(octet)];
-        if let Some(end) = self.bytes.get_mut(self.length..).and_then(|end| end.first_chunk_mut()) {
-            *end = digits;
-            self.length += usize::from(length);
+        if let Some(end) = self.bytes.0.get_mut(self.length..).and_then(|end| end.first_chunk_mut()) {
+            *end = OCTETS[usize::from(octet)];
+            self.length += 2 + usize::from(octet >= 10) + usize::from(octet >= 100);
         }
     }
 
@@ -61,23 +65,23 @@ impl PeerText {
     }
 
     fn push(&mut self, byte: u8) {
-        if let Some(end) = self.bytes.get_mut(self.length) {
+        if let Some(end) = self.bytes.0.get_mut(self.length) {
             *end = byte;
             self.length += 1;
         }
     }
 }
 
-/// The digits of each octet, and how many there are.
+/// The digits of each octet, and a dot.
 const OCTETS: [[u8; 4]; 256] = {
     let mut octets = [[0; 4]; 256];
     let mut octet = 0_u8;
     loop {
         let (hundreds, tens, ones) = (b'0' + octet / 100, b'0' + octet / 10 % 10, b'0' + octet % 10);
         octets[octet as usize] = match octet {
-            0..10 => [ones, 0, 0, 1],
-            10..100 => [tens, ones, 0, 2],
-            _ => [hundreds, tens, ones, 3],
+            0..10 => [ones, b'.', 0, 0],
+            10..100 => [tens, ones, b'.', 0],
+            _ => [hundreds, tens, ones, b'.'],
         };
         if octet == u8::MAX {
             break octets;

@@ -26,10 +26,6 @@ impl<B> RequestBody<B> {
         Self { inner, counter: counter.cloned() }
     }
 
-    pub(crate) const fn uncounted(inner: B) -> Self {
-        Self { inner, counter: None }
-    }
-
     /// The body that came.
     pub fn into_inner(self) -> B {
         self.inner
@@ -38,7 +34,7 @@ impl<B> RequestBody<B> {
 
 impl<B: Default> Default for RequestBody<B> {
     fn default() -> Self {
-        Self::uncounted(B::default())
+        Self::new(B::default(), None)
     }
 }
 

@@ -23,15 +23,11 @@ impl<B> ResponseBody<B> {
     pub(crate) const fn new(inner: B, entry: Entry) -> Self {
         Self { inner, entry }
     }
-
-    pub(crate) const fn unlogged(inner: B) -> Self {
-        Self { inner, entry: Entry::NONE }
-    }
 }
 
 impl<B: Default> Default for ResponseBody<B> {
     fn default() -> Self {
-        Self::unlogged(B::default())
+        Self::new(B::default(), Entry::NONE)
     }
 }
 

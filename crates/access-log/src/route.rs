@@ -67,16 +67,14 @@ impl<'a> Listener<'a> {
 impl Drop for Listener<'_> {
     fn drop(&mut self) {
         let _ = TOLD.try_with(|told| {
-            let heard = told.replace(std::mem::take(&mut self.outside));
-            let Told::Route(route) = heard else { return };
-            if self.route.is_none() {
-                *self.route = Some(Arc::clone(&route));
+            let outside = std::mem::take(&mut self.outside);
+            let outside_listens = matches!(outside, Told::Listening);
+            let Told::Route(route) = told.replace(outside) else { return };
+            // An access log further out has not heard it.
+            if outside_listens {
+                told.set(Told::Route(Arc::clone(&route)));
             }
-            // An access log further out would not have heard it.
-            match told.take() {
-                Told::Listening => told.set(Told::Route(route)),
-                other => told.set(other),
-            }
+            self.route.get_or_insert(route);
         });
     }
 }

@@ -50,14 +50,15 @@ where
         self.inner.poll_ready(cx)
     }
 
-    fn call(&mut self, mut request: Request<ReqBody>) -> Self::Future {
-        if !event::enabled() {
-            return ResponseFuture::new(self.inner.call(request.map(RequestBody::uncounted)), Entry::NONE);
-        }
+    fn call(&mut self, request: Request<ReqBody>) -> Self::Future {
+        // In parts: a request that is borrowed and then passed on is copied by the compiler, head and all.
+        let (mut parts, body) = request.into_parts();
         // Opened before the call, so that a panic in there drops it.
-        let mut entry = Entry::open(&mut request, &self.options);
-        let request = request.map(|body| RequestBody::new(body, entry.shared()));
-        let future = entry.listen(|| self.inner.call(request));
-        ResponseFuture::new(future, entry)
+        let mut entry = if event::enabled() { Entry::open(&mut parts, &body, &self.options) } else { Entry::NONE };
+        let body = RequestBody::new(body, entry.shared());
+        let inside = entry.listen();
+        let inner = self.inner.call(Request::from_parts(parts, body));
+        inside.returned();
+        ResponseFuture { inner, entry }
     }
 }

@@ -18,14 +18,8 @@ use crate::{ResponseBody, trail::Trail};
 pub struct ResponseFuture<F> {
     /// `None` once it is done: it is dropped by hand, for its drop belongs in the span.
     #[pin]
-    inner: Option<F>,
-    trail: Trail,
-}
-
-impl<F> ResponseFuture<F> {
-    pub(crate) const fn new(inner: F, trail: Trail) -> Self {
-        Self { inner: Some(inner), trail }
-    }
+    pub(crate) inner: Option<F>,
+    pub(crate) trail: Trail,
 }
 
 impl<F, B, E> Future for ResponseFuture<F>
@@ -47,9 +41,10 @@ where
 
         // From here on the span lives with the body, or ends.
         let mut trail = this.trail.take();
-        let mut response = result?;
-        trail.mark(response.headers_mut());
-        Poll::Ready(Ok(response.map(|body| ResponseBody::new(body, trail))))
+        // In parts: a response that is borrowed and then passed on is copied by the compiler.
+        let (mut parts, body) = result?.into_parts();
+        trail.mark(&mut parts.headers);
+        Poll::Ready(Ok(Response::from_parts(parts, ResponseBody::new(body, trail))))
     }
 }
 

@@ -51,8 +51,12 @@ where
         let mut text = [0; RequestId::FRESH_LEN];
         let (id, text) = identify(&mut request, &self.options, &mut text);
         let span = request_span(&request, || text.unwrap_or_else(|| id.as_str()), self.options.query);
-        let future = span.in_scope(|| self.inner.call(request));
-        ResponseFuture::new(future, Trail::new(span, &self.options.header, id))
+        let trail = Trail::new(span, self.options.header.clone(), id);
+        // Not `in_scope`, through whose closure the request would be moved once more.
+        let entered = trail.span().enter();
+        let inner = self.inner.call(request);
+        drop(entered);
+        ResponseFuture { inner: Some(inner), trail }
     }
 }
 
@@ -65,26 +69,29 @@ fn identify<'a, B>(
 ) -> (RequestId, Option<&'a str>) {
     let mut values = request.headers().get_all(&options.header).iter();
     let (first, second) = (values.next(), values.next());
-    let known = request.extensions().get::<RequestId>();
     let sent = match (first, second) {
         // Of two headers neither is more right than the other, and who reads next may choose the other one.
-        (Some(value), None) if options.trust_inbound && known.is_none() => RequestId::from_bytes(value.as_bytes()),
+        (Some(value), None) if options.trust_inbound => RequestId::from_bytes(value.as_bytes()),
         _ => None,
     };
-    let is_in_header = sent.is_some();
     let overwrite = first.is_some() || options.forward;
 
-    let (id, text) = match known.cloned().or(sent) {
-        Some(id) => (id, None),
+    let (mut is_in_header, mut fresh) = (false, None);
+    let id = request.extensions_mut().get_or_insert_with(|| match sent {
+        Some(id) => {
+            is_in_header = true;
+            id
+        }
         None => {
             let (id, text) = RequestId::generate_in(options.format, text);
-            (id, Some(text))
+            fresh = Some(text);
+            id
         }
-    };
+    });
+    let id = id.clone();
     if overwrite && !is_in_header {
         // Fails only for a new name in a table of 32,768, which is a request that carries no id anyway.
         let _ = request.headers_mut().try_insert(&options.header, id.header_value().clone());
     }
-    request.extensions_mut().insert(id.clone());
-    (id, text)
+    (id, fresh)
 }

@@ -16,10 +16,10 @@ pub(crate) struct Trail {
 
 #[derive(Debug)]
 struct Open {
-    span: Span,
-    header: HeaderName,
+    /// `None` while the box waits to be used again.
+    span: Option<Span>,
     /// `None` when the response has it.
-    id: Option<RequestId>,
+    mark: Option<(HeaderName, RequestId)>,
 }
 
 static NO_SPAN: Span = Span::none();
@@ -27,23 +27,19 @@ static NO_SPAN: Span = Span::none();
 impl Trail {
     pub(crate) const NONE: Self = Self { open: None };
 
-    pub(crate) fn new(span: Span, header: &HeaderName, id: RequestId) -> Self {
-        let free = FREE.try_with(|free| free.borrow_mut().pop()).ok().flatten();
-        let open = match free {
-            Some(mut open) => {
-                let Open { span: old_span, header: old_header, id: old_id } = &mut *open;
-                *old_span = span;
-                old_header.clone_from(header);
-                *old_id = Some(id);
-                open
-            }
-            None => Box::new(Open { span, header: header.clone(), id: Some(id) }),
+    pub(crate) fn new(span: Span, header: HeaderName, id: RequestId) -> Self {
+        let mut open = match FREE.try_with(|free| free.borrow_mut().pop()) {
+            Ok(Some(open)) => open,
+            // There is none, or the thread is ending.
+            _ => Box::new(Open { span: None, mark: None }),
         };
+        open.span = Some(span);
+        open.mark = Some((header, id));
         Self { open: Some(open) }
     }
 
     pub(crate) fn span(&self) -> &Span {
-        self.open.as_ref().map_or(&NO_SPAN, |open| &open.span)
+        self.open.as_ref().and_then(|open| open.span.as_ref()).unwrap_or(&NO_SPAN)
     }
 
     /// Leaves none behind.
@@ -53,11 +49,9 @@ impl Trail {
 
     /// Puts the id into the headers of the response.
     pub(crate) fn mark(&mut self, headers: &mut HeaderMap) {
-        if let Some(open) = &mut self.open
-            && let Some(id) = open.id.take()
-        {
+        if let Some((header, id)) = self.open.as_mut().and_then(|open| open.mark.take()) {
             // Fails only for a new name in a table of 32,768: then the response goes without.
-            let _ = headers.try_insert(&open.header, id.into());
+            let _ = headers.try_insert(header, id.into());
         }
     }
 }
@@ -66,8 +60,7 @@ impl Drop for Trail {
     fn drop(&mut self) {
         let Some(mut open) = self.open.take() else { return };
         // The span ends here, not when the box is used again.
-        open.span = Span::none();
-        open.id = None;
+        (open.span, open.mark) = (None, None);
         let _ = FREE.try_with(|free| {
             let mut free = free.borrow_mut();
             if free.len() < FREE_BOXES {
