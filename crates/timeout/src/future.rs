@@ -8,11 +8,7 @@ use graceful_timer::Alarm;
 use http::Response;
 use pin_project::pin_project;
 
-use crate::{
-    Elapsed,
-    clock::{self, Clock},
-    layer::Refusal,
-};
+use crate::{Elapsed, clock::Clock, layer::Refusal};
 
 /// The response future of [`Timeout`](crate::Timeout) and of [`RouteTimeout`](crate::RouteTimeout).
 ///
@@ -53,10 +49,9 @@ where
         let mut this = self.project();
         let handler = this.handler.as_mut().as_pin_mut().expect("not polled after completion");
         // The handler before the clock: an answer that is ready when the time is up counts.
-        let poll = match this.clock {
-            Some(clock) => clock::enter(clock, || handler.poll(cx)),
-            None => handler.poll(cx),
-        };
+        let inside = this.clock.as_mut().map(Clock::enter);
+        let poll = handler.poll(cx);
+        drop(inside);
         if let Poll::Ready(result) = poll {
             return Poll::Ready(result.map(|response| response.map(AnswerBody::inner)));
         }

@@ -6,7 +6,7 @@ use tower_service::Service;
 
 use crate::{
     Elapsed, ResponseFuture,
-    clock::{self, Clock, Limit},
+    clock::{Clock, Limit},
     layer::Settings,
     patience,
 };
@@ -53,7 +53,9 @@ where
         let patience = if *trust_client { patience::of(request.headers()) } else { Limit::NONE };
         let mut clock = Clock::start(*limit, patience);
         clock.attach(&mut request, *extension);
-        let handler = clock::enter(&mut clock, || self.inner.call(request));
+        let inside = clock.enter();
+        let handler = self.inner.call(request);
+        drop(inside);
         ResponseFuture::timed(handler, clock, refusal.clone())
     }
 }
