@@ -85,29 +85,23 @@ thread_local! {
     static CURRENT: Cell<Option<Clock>> = const { Cell::new(None) };
 }
 
-/// Lends `clock` to what runs until this is dropped, and takes over a limit that was set there, also after a panic.
+/// Lends a clock to what runs as long as this lives. Then it is back, also after a panic, with a limit that was set there.
 ///
-/// A guard and no closure, for into that a request would have to be moved.
+/// A guard and no closure, for into that a request would have to be moved. In the clock's place is the one outside.
 #[derive(Debug)]
 #[must_use = "it lends the clock as long as it lives"]
-pub(crate) struct Inside<'a> {
-    outside: Option<Clock>,
-    limit: &'a mut Limit,
-}
+pub(crate) struct Inside<'a>(&'a mut Option<Clock>);
 
-impl Clock {
-    #[inline]
-    pub(crate) fn enter(&mut self) -> Inside<'_> {
-        Inside { outside: CURRENT.replace(Some(*self)), limit: &mut self.limit }
-    }
+#[inline]
+pub(crate) fn enter(clock: &mut Option<Clock>) -> Inside<'_> {
+    CURRENT.with(|current| *clock = current.replace(*clock));
+    Inside(clock)
 }
 
 impl Drop for Inside<'_> {
     #[inline]
     fn drop(&mut self) {
-        if let Some(Clock { limit, .. }) = CURRENT.replace(self.outside) {
-            *self.limit = limit;
-        }
+        CURRENT.with(|current| *self.0 = current.replace(*self.0));
     }
 }
 
@@ -151,12 +145,13 @@ mod tests {
 
     #[test]
     fn a_panic_inside_leaves_no_clock_behind() {
-        let mut clock = Clock::start(Limit::NONE, Limit::NONE);
+        let mut clock = Some(Clock::start(Limit::NONE, Limit::NONE));
         let caught = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
-            let _inside = clock.enter();
+            let _inside = enter(&mut clock);
             panic!("inside")
         }));
         assert!(caught.is_err());
+        assert!(clock.is_some(), "whose it is has it back");
         assert!(current().is_none(), "the thread serves other requests after this one");
     }
 
@@ -167,7 +162,8 @@ mod tests {
         clock.attach(&mut ours, true);
         let mut other = Request::new(());
         other.extensions_mut().insert(Deadline { start: clock.start + Duration::from_nanos(1), limit: Limit::NONE });
-        let _inside = clock.enter();
+        let mut clock = Some(clock);
+        let _inside = enter(&mut clock);
         assert!(!override_limit(&mut other, Limit::NONE));
         assert!(!override_limit(&mut Request::new(()), Limit::NONE), "so is one that shows none");
         assert!(override_limit(&mut ours, Limit::NONE));
@@ -176,13 +172,14 @@ mod tests {
     #[test]
     fn clocks_nest() {
         let second = Limit::new(Some(Duration::from_secs(1)));
-        let (mut outer, mut inner) = (Clock::start(second, Limit::NONE), Clock::start(second, Limit::NONE));
-        let inside_outer = outer.enter();
-        let inside_inner = inner.enter();
+        let start = || Some(Clock::start(second, Limit::NONE));
+        let (mut outer, mut inner) = (start(), start());
+        let inside_outer = enter(&mut outer);
+        let inside_inner = enter(&mut inner);
         assert!(override_limit(&mut Request::new(()), Limit::NONE));
         drop(inside_inner);
         assert!(current().is_some_and(|clock| clock.end().is_some()), "the outer clock is back, and untouched");
         drop(inside_outer);
-        assert!(inner.end().is_none(), "an override goes to the innermost");
+        assert!(inner.is_some_and(|clock| clock.end().is_none()), "an override goes to the innermost");
     }
 }

@@ -8,7 +8,11 @@ use graceful_timer::Alarm;
 use http::Response;
 use pin_project::pin_project;
 
-use crate::{Elapsed, clock::Clock, layer::Refusal};
+use crate::{
+    Elapsed,
+    clock::{self, Clock},
+    layer::Refusal,
+};
 
 /// The response future of [`Timeout`](crate::Timeout) and of [`RouteTimeout`](crate::RouteTimeout).
 ///
@@ -29,12 +33,8 @@ pub struct ResponseFuture<F, A> {
 }
 
 impl<F, A> ResponseFuture<F, A> {
-    pub(crate) fn timed(handler: F, clock: Clock, refusal: Refusal<A>) -> Self {
-        Self { handler: Some(handler), clock: Some(clock), alarm: Alarm::new(), refusal }
-    }
-
-    pub(crate) fn untimed(handler: F, refusal: Refusal<A>) -> Self {
-        Self { handler: Some(handler), clock: None, alarm: Alarm::new(), refusal }
+    pub(crate) const fn new(handler: F, clock: Option<Clock>, refusal: Refusal<A>) -> Self {
+        Self { handler: Some(handler), clock, alarm: Alarm::new(), refusal }
     }
 }
 
@@ -49,7 +49,7 @@ where
         let mut this = self.project();
         let handler = this.handler.as_mut().as_pin_mut().expect("not polled after completion");
         // The handler before the clock: an answer that is ready when the time is up counts.
-        let inside = this.clock.as_mut().map(Clock::enter);
+        let inside = this.clock.is_some().then(|| clock::enter(this.clock));
         let poll = handler.poll(cx);
         drop(inside);
         if let Poll::Ready(result) = poll {

@@ -6,7 +6,7 @@ use tower_service::Service;
 
 use crate::{
     Elapsed, ResponseFuture,
-    clock::{Clock, Limit},
+    clock::{self, Clock, Limit},
     layer::Settings,
     patience,
 };
@@ -53,9 +53,10 @@ where
         let patience = if *trust_client { patience::of(request.headers()) } else { Limit::NONE };
         let mut clock = Clock::start(*limit, patience);
         clock.attach(&mut request, *extension);
-        let inside = clock.enter();
+        let mut clock = Some(clock);
+        let inside = clock::enter(&mut clock);
         let handler = self.inner.call(request);
         drop(inside);
-        ResponseFuture::timed(handler, clock, refusal.clone())
+        ResponseFuture::new(handler, clock, refusal.clone())
     }
 }
