@@ -9,6 +9,12 @@ pub(crate) enum Backtraces {
     On { whole: bool },
 }
 
+impl Default for Backtraces {
+    fn default() -> Self {
+        Self::Off { whole: false }
+    }
+}
+
 impl Backtraces {
     pub(crate) fn from_env() -> Self {
         let lib = std::env::var_os("RUST_LIB_BACKTRACE");

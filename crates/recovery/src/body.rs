@@ -1,4 +1,5 @@
 use std::{
+    cell::Cell,
     error::Error,
     fmt,
     pin::Pin,
@@ -10,7 +11,7 @@ use graceful_answer::AnswerBody;
 use http_body::{Body, Frame, SizeHint};
 use pin_project::{pin_project, pinned_drop};
 
-use crate::{Place, cause::Cut, watch::Watch};
+use crate::{Place, watch::Watch};
 
 /// The body of the inner service, which ends with an error where that one panics.
 ///
@@ -19,52 +20,67 @@ use crate::{Place, cause::Cut, watch::Watch};
 /// so that no client takes the part for the whole.
 #[pin_project(PinnedDrop)]
 pub struct ResponseBody<B> {
-    /// `None` after it unwound.
+    /// `None` after it unwound, and after it came to its end while it was polled: its `Drop` is guarded with that poll.
     #[pin]
     inner: Option<AnswerBody<B>>,
-    /// It unwound, and the error is still to be told.
-    cut: Option<Cut>,
     said: Said,
     watch: Watch,
 }
 
 /// What the inner body said of itself after it was last polled: it is asked while it is guarded anyway, for a server asks
 /// several times.
-struct Said {
-    is_end_stream: bool,
-    size_hint: SizeHint,
+pub(crate) enum Said {
+    /// There is nothing more to come.
+    End,
+    /// At least `lower` bytes, and at most `upper`.
+    Open { lower: u64, upper: Option<u64> },
 }
 
 impl Said {
     /// Nothing that could make a server end the response without another poll, which tells the error.
-    fn unsure() -> Self {
-        Self { is_end_stream: false, size_hint: SizeHint::new() }
+    pub(crate) const UNSURE: Self = Self::Open { lower: 0, upper: None };
+
+    pub(crate) fn of(body: &impl Body) -> Self {
+        if body.is_end_stream() {
+            return Self::End;
+        }
+        let hint = body.size_hint();
+        Self::Open { lower: hint.lower(), upper: hint.upper() }
     }
 
-    fn of(body: &impl Body) -> Self {
-        Self { is_end_stream: body.is_end_stream(), size_hint: body.size_hint() }
+    const fn is_end_stream(&self) -> bool {
+        matches!(self, Self::End)
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match *self {
+            Self::End => SizeHint::with_exact(0),
+            Self::Open { lower, upper } => {
+                let mut hint = SizeHint::new();
+                hint.set_lower(lower);
+                if let Some(upper) = upper {
+                    hint.set_upper(upper);
+                }
+                hint
+            }
+        }
     }
 }
 
 impl<B> ResponseBody<B> {
-    pub(crate) fn inner(body: B, watch: Watch) -> Self
-    where
-        B: Body<Data = Bytes>,
-    {
-        let inner = AnswerBody::inner(body);
-        let mut said = Said::unsure();
-        let cut = watch.run(Place::Body, || said = Said::of(&inner)).err();
-        Self { inner: Some(inner), cut, said, watch }
+    pub(crate) const fn inner(body: B, said: Said, watch: Watch) -> Self {
+        Self { inner: Some(AnswerBody::inner(body)), said, watch }
     }
 
     pub(crate) fn answer(text: Bytes, watch: Watch) -> Self {
-        let said = Said { is_end_stream: text.is_empty(), size_hint: SizeHint::with_exact(text.len() as u64) };
-        Self { inner: Some(AnswerBody::answer(text)), cut: None, said, watch }
+        let len = text.len() as u64;
+        let said = if len == 0 { Said::End } else { Said::Open { lower: len, upper: Some(len) } };
+        Self { inner: Some(AnswerBody::answer(text)), said, watch }
     }
 
-    /// A body that is nothing but the error. It has no known length and is not at its end, so that it will be polled.
-    pub(crate) fn cut(cut: Cut, watch: Watch) -> Self {
-        Self { inner: None, cut: Some(cut), said: Said::unsure(), watch }
+    /// A body that is nothing but the error for which `watch` was cut. It has no known length and is not at its end, so that it will be polled.
+    pub(crate) const fn cut(watch: Watch) -> Self {
+        Self { inner: None, said: Said::UNSURE, watch }
     }
 }
 
@@ -76,49 +92,52 @@ where
     type Data = Bytes;
     type Error = Box<dyn Error + Send + Sync>;
 
+    // Where it is inlined, the frame goes through several places on the stack: half as slow again.
+    #[inline(never)]
     fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Self::Error>>> {
         let mut this = self.project();
-        let cut = match this.cut.take() {
+        let cut = match this.watch.take_cut() {
             Some(cut) => cut,
             None => {
-                let Some(mut inner) = this.inner.as_mut().as_pin_mut() else { return Poll::Ready(None) };
+                if this.inner.is_none() {
+                    return Poll::Ready(None);
+                }
                 let mut polled = Poll::Pending;
-                let mut said = None;
-                let unwound = this.watch.run(Place::Body, || {
+                let place = Cell::new(Place::Body);
+                let unwound = this.watch.run_in(&place, || {
+                    let Some(mut inner) = this.inner.as_mut().as_pin_mut() else { return };
                     polled = inner.as_mut().poll_frame(cx).map_err(Into::into);
-                    if polled.is_ready() {
-                        said = Some(Said::of(&*inner));
+                    let Poll::Ready(frame) = &polled else { return };
+                    *this.said = if frame.is_none() { Said::End } else { Said::of(&*inner) };
+                    if this.said.is_end_stream() {
+                        // A panic in this drop is reported, and costs the client nothing: its response is whole.
+                        place.set(Place::Drop);
+                        this.inner.set(None);
                     }
                 });
                 match unwound {
-                    Ok(()) => {
-                        if let Some(said) = said {
-                            *this.said = said;
-                        }
-                        return polled;
-                    }
-                    Err(cut) if polled.is_ready() => {
+                    Err(cut) if polled.is_pending() => cut,
+                    Err(cut) if place.get() == Place::Body => {
                         // It came apart when it was asked. First what it gave before.
-                        *this.said = Said::unsure();
-                        *this.cut = Some(cut);
+                        *this.said = Said::UNSURE;
+                        this.watch.set_cut(cut);
                         return polled;
                     }
-                    Err(cut) => cut,
+                    _ => return polled,
                 }
             }
         };
         this.watch.discard(this.inner);
-        // There is nothing more to tell.
-        *this.said = Said { is_end_stream: true, size_hint: SizeHint::new() };
+        *this.said = Said::End;
         Poll::Ready(Some(Err(cut.into_error())))
     }
 
     fn is_end_stream(&self) -> bool {
-        self.said.is_end_stream
+        self.said.is_end_stream()
     }
 
     fn size_hint(&self) -> SizeHint {
-        self.said.size_hint
+        self.said.size_hint()
     }
 }
 
@@ -132,7 +151,7 @@ impl<B> PinnedDrop for ResponseBody<B> {
 
 impl<B> fmt::Debug for ResponseBody<B> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { inner: _, cut, said: _, watch } = self;
-        f.debug_struct("ResponseBody").field("cut", cut).field("watch", watch).finish_non_exhaustive()
+        let Self { inner: _, said: _, watch } = self;
+        f.debug_struct("ResponseBody").field("watch", watch).finish_non_exhaustive()
     }
 }

@@ -10,7 +10,7 @@ use http::Response;
 use http_body::Body;
 use pin_project::{pin_project, pinned_drop};
 
-use crate::{Place, ResponseBody, cause::Cut, watch::Watch};
+use crate::{Place, ResponseBody, body::Said, watch::Watch};
 
 /// The response of the inner service, or what is said in its place after a panic.
 ///
@@ -18,27 +18,28 @@ use crate::{Place, ResponseBody, cause::Cut, watch::Watch};
 #[pin_project(PinnedDrop)]
 #[must_use = "futures do nothing unless polled"]
 pub struct ResponseFuture<F> {
-    /// Dropped as soon as it is ready, while a panic in its `Drop` can still be caught.
+    /// Dropped as soon as it is ready, while a panic in its `Drop` can still be caught. `None` too if `call` unwound.
     #[pin]
     inner: Option<F>,
-    /// `call` unwound, there is no future.
-    cut: Option<Cut>,
     /// `None` once the response was given out.
     watch: Option<Watch>,
 }
 
 impl<F> ResponseFuture<F> {
     /// Calls the service. In here, because its future is large: it is made in its place and not moved.
-    pub(crate) fn new(watch: Watch, call: impl FnOnce() -> F) -> Self {
-        let mut this = Self { inner: None, cut: None, watch: Some(watch) };
-        if let Some(watch) = &this.watch {
-            this.cut = watch.run(Place::Call, || this.inner = Some(call())).err();
+    pub(crate) fn new(watch: Watch, mut call: impl FnMut() -> Option<F>) -> Self {
+        let mut this = Self { inner: None, watch: Some(watch) };
+        if let Some(watch) = &mut this.watch
+            && let Err(cut) = watch.run(Place::Call, || this.inner = call())
+        {
+            watch.set_cut(cut);
         }
         this
     }
 
-    pub(crate) const fn cut(cut: Cut, watch: Watch) -> Self {
-        Self { inner: None, cut: Some(cut), watch: Some(watch) }
+    /// Nothing is left to be polled.
+    pub(crate) const fn cut(watch: Watch) -> Self {
+        Self { inner: None, watch: Some(watch) }
     }
 }
 
@@ -54,32 +55,39 @@ where
     /// If it is polled again after it was ready.
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let mut this = self.project();
-        let watch = this.watch.as_ref().expect("a future is not polled after it was ready");
+        let watch = this.watch.as_mut().expect("a future is not polled after it was ready");
         let mut polled = Poll::Pending;
+        let mut said = Said::UNSURE;
         let place = Cell::new(Place::Future);
         let unwound = watch.run_in(&place, || {
             let Some(inner) = this.inner.as_mut().as_pin_mut() else { return };
             polled = inner.poll(cx);
-            if polled.is_ready() {
-                // A panic in this drop is reported, and costs the client nothing: its response is there.
-                place.set(Place::Drop);
-                this.inner.set(None);
+            let Poll::Ready(result) = &polled else { return };
+            if let Ok(response) = result {
+                place.set(Place::Body);
+                said = Said::of(response.body());
             }
+            // A panic in this drop is reported, and costs the client nothing: its response is there.
+            place.set(Place::Drop);
+            this.inner.set(None);
         });
-        if polled.is_pending() {
-            match (unwound, &this.cut) {
-                (Ok(()), None) => return Poll::Pending,
-                (Ok(()), Some(_)) => {}
-                (Err(cut), _) => *this.cut = Some(cut),
-            }
-            watch.discard(this.inner);
+        if let Err(cut) = unwound
+            && place.get() != Place::Drop
+        {
+            watch.set_cut(cut);
         }
-        let watch = this.watch.take().expect("it was there a line ago");
+        if watch.is_cut() {
+            watch.discard(this.inner);
+        } else if polled.is_pending() {
+            return Poll::Pending;
+        }
+        let mut watch = this.watch.take().expect("it was there a line ago");
+        // Nothing comes before the response is moved to where it is wanted, or it would be moved twice.
         match polled {
-            Poll::Ready(Ok(response)) => Poll::Ready(Ok(response.map(|body| ResponseBody::inner(body, watch)))),
+            Poll::Ready(Ok(response)) => Poll::Ready(Ok(response.map(|body| ResponseBody::inner(body, said, watch)))),
             Poll::Ready(Err(error)) => Poll::Ready(Err(error)),
             Poll::Pending => {
-                let cut = this.cut.take().expect("a future that is neither pending nor ready was cut");
+                let cut = watch.take_cut().expect("a future that is neither pending nor ready was cut");
                 Poll::Ready(Ok(watch.answer(cut)))
             }
         }
@@ -99,7 +107,7 @@ impl<F> PinnedDrop for ResponseFuture<F> {
 
 impl<F> fmt::Debug for ResponseFuture<F> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { inner: _, cut, watch } = self;
-        f.debug_struct("ResponseFuture").field("cut", cut).field("watch", watch).finish_non_exhaustive()
+        let Self { inner: _, watch } = self;
+        f.debug_struct("ResponseFuture").field("watch", watch).finish_non_exhaustive()
     }
 }

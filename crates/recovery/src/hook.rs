@@ -39,11 +39,11 @@ fn divert(info: &PanicHookInfo<'_>) -> bool {
     let Some(section) = section::current() else { return false };
     // Either the application caught the first one itself, or it is unwinding and this one is in a destructor, which may
     // end the process. There is no telling, so both are shown at once, and reported as well if it goes on.
-    let nested = section.sites > 0;
+    let nested = section.sites() > 0;
     if nested {
         section::show();
     }
-    let trace = match section.capture {
+    let trace = match section.captures() {
         false => Trace::Off,
         true if reporter::has_room() => Trace::capture(),
         true => Trace::Omitted(reporter::NO_ROOM),

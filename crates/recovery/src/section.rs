@@ -33,16 +33,35 @@ impl Site {
     }
 }
 
-/// The innermost section of this thread. `Cell`s, because a hook may run at any point: there is no borrow that it could
-/// meet.
+/// The innermost section of this thread. In one word, as it is read and written several times a request.
 #[derive(Clone, Copy)]
-pub(crate) struct Section {
-    pub(crate) inside: bool,
+pub(crate) struct Section(u32);
+
+impl Section {
+    const OUTSIDE: Self = Self(0);
+    const INSIDE: u32 = 1;
+    const CAPTURE: u32 = 1 << 1;
+    /// One site, in the bits above the flags.
+    const SITE: u32 = 1 << 2;
+
+    const fn enter(self, capture: bool) -> Self {
+        Self((self.0 & !Self::CAPTURE) | Self::INSIDE | if capture { Self::CAPTURE } else { 0 })
+    }
+
     /// Whether its layer wants backtraces.
-    pub(crate) capture: bool,
+    pub(crate) const fn captures(self) -> bool {
+        self.0 & Self::CAPTURE != 0
+    }
+
     /// How many sites wait in `SITES`. A section takes those that came after it began: when it runs in a destructor, the
     /// panic that is unwinding belongs to a section outside.
-    pub(crate) sites: u32,
+    pub(crate) const fn sites(self) -> u32 {
+        self.0 / Self::SITE
+    }
+
+    const fn with_sites(self, sites: u32) -> Self {
+        Self((self.0 % Self::SITE) + sites * Self::SITE)
+    }
 }
 
 /// What came out of a section in the place of a clean end.
@@ -54,35 +73,33 @@ pub(crate) struct Caught {
 }
 
 thread_local! {
-    // Has no destructor, so it is there until the thread's last breath.
-    static SECTION: Cell<Section> = const { Cell::new(Section { inside: false, capture: false, sites: 0 }) };
+    // `Cell`s, because a hook may run at any point: there is no borrow that it could meet. This one has no destructor, so
+    // it is there until the thread's last breath.
+    static SECTION: Cell<Section> = const { Cell::new(Section::OUTSIDE) };
     static SITES: Cell<Vec<Site>> = const { Cell::new(Vec::new()) };
 }
 
 /// Runs `foreign` and catches what unwinds from it. `None` is the clean end.
 ///
-/// Where nothing panics this is two accesses to a thread-local and a `catch_unwind`. There is no value, because it would
-/// be copied once a layer of calls, and a response is large; `foreign` writes it to where it is wanted.
+/// Where nothing panics this is two accesses to a thread-local and a `catch_unwind`. It is called once, and by reference:
+/// a request that it held would be copied once a layer of calls. For the same reason there is no value, as a response is
+/// large; `foreign` writes it to where it is wanted.
 #[inline]
-pub(crate) fn run(capture: bool, foreign: impl FnOnce()) -> Option<Caught> {
-    let outer = SECTION.try_with(|section| {
-        let outer = section.get();
-        section.set(Section { inside: true, capture, ..outer });
-        outer
-    });
+pub(crate) fn run(capture: bool, mut foreign: impl FnMut()) -> Option<Caught> {
+    let outer = SECTION.get();
+    SECTION.set(outer.enter(capture));
     // Not unwind-safe is what the caller makes good: it never touches again what was left half done, but for dropping it.
-    let result = catch_unwind(AssertUnwindSafe(|| __graceful_guarded(foreign)));
-    let first = outer.as_ref().map_or(0, |outer| outer.sites);
-    let sites = outer.and_then(|outer| SECTION.try_with(|section| section.replace(outer).sites)).unwrap_or(first);
-    if result.is_ok() && sites == first {
+    let result = catch_unwind(AssertUnwindSafe(|| __graceful_guarded(&mut foreign)));
+    let sites = SECTION.replace(outer).sites();
+    if result.is_ok() && sites == outer.sites() {
         return None;
     }
-    Some(Caught { payload: result.err(), sites: since(first) })
+    Some(Caught { payload: result.err(), sites: since(outer.sites()) })
 }
 
 /// A frame to be recognised in a backtrace: below it is nothing of the handler's.
 #[inline(never)]
-fn __graceful_guarded(foreign: impl FnOnce()) {
+fn __graceful_guarded(foreign: &mut impl FnMut()) {
     foreign();
     // Otherwise the call above would be a jump, and the frame gone.
     std::hint::black_box(());
@@ -101,7 +118,7 @@ fn since(first: u32) -> Vec<Site> {
 
 /// The section that this thread is in, if it is in one.
 pub(crate) fn current() -> Option<Section> {
-    SECTION.try_with(Cell::get).ok().filter(|section| section.inside)
+    Some(SECTION.get()).filter(|section| section.0 & Section::INSIDE != 0)
 }
 
 /// Leaves a site for the section to find. `false` if that is not possible, because the thread is ending.
@@ -112,12 +129,11 @@ pub(crate) fn leave(site: Site) -> bool {
             sites.pop();
         }
         sites.push(site);
-        let len = u32::try_from(sites.len()).unwrap_or(u32::MAX); // at most `MAX_SITES`
+        let len = u32::try_from(sites.len()).unwrap_or(u32::MAX / Section::SITE); // at most `MAX_SITES`
         cell.set(sites);
-        len
+        SECTION.set(SECTION.get().with_sites(len));
     });
-    let Ok(len) = left else { return false };
-    SECTION.try_with(|section| section.set(Section { sites: len, ..section.get() })).is_ok()
+    left.is_ok()
 }
 
 /// Writes the sites that wait to stderr, each once.

@@ -11,7 +11,7 @@ use http_body::Body;
 use tower_service::Service;
 
 use crate::{
-    Panicked, Place, ResponseBody, ResponseFuture,
+    Panicked, ResponseBody, ResponseFuture,
     layer::{Settings, Shared},
     watch::Watch,
 };
@@ -63,19 +63,14 @@ where
 
     fn call(&mut self, request: Request<ReqBody>) -> ResponseFuture<S::Future> {
         let mut watch = Watch::new(Arc::clone(&self.shared) as Arc<_>, self.settings.backtraces, &request);
-        let mut request = request;
-        if let Some(find) = self.settings.request_id {
-            let (head, body) = request.into_parts();
-            let mut id = None;
-            // Foreign code, so a panic in it is one like any other.
-            let found = watch.run(Place::Call, || id = find(&head));
-            if let Err(cut) = found {
-                return ResponseFuture::cut(cut, watch);
-            }
-            watch.set_request_id(id);
-            request = Request::from_parts(head, body);
+        // It stays in its place until it is handed on: a request is large.
+        let mut request = Some(request);
+        if let Some(find) = self.settings.request_id
+            && let Err(cut) = watch.look_up(find, &mut request)
+        {
+            return ResponseFuture::cut(watch.cut(cut));
         }
-        ResponseFuture::new(watch, || self.inner.call(request))
+        ResponseFuture::new(watch, || request.take().map(|request| self.inner.call(request)))
     }
 }
 

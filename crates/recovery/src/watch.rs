@@ -15,22 +15,24 @@ use crate::{
     Panicked, Place, ResponseBody,
     backtraces::Backtraces,
     cause::{self, Cut},
-    layer::Shared,
+    layer::{RequestId, Shared},
     report::{Kind, Report},
     section::{self, Caught, Site},
 };
 
 pub(crate) struct Watch {
     shared: Arc<Shared<dyn Answer<Panicked>>>,
-    backtraces: Backtraces,
     /// In a box because it goes through many hands, and in one that is used again. `None` when it is being dropped.
     seen: Option<Box<Seen>>,
 }
 
-/// What a report says of the request. Method and path are counts of references: nothing is copied for a request that
-/// does not panic.
+/// What only a panic asks for, and what a report says of the request. Method and path are counts of references: nothing
+/// is copied for a request that does not panic.
 #[derive(Debug, Default)]
 struct Seen {
+    /// It unwound, and that is still to be told.
+    cut: Option<Cut>,
+    backtraces: Backtraces,
     version: Version,
     method: Method,
     path: Option<PathAndQuery>,
@@ -44,28 +46,63 @@ impl Watch {
         request: &Request<B>,
     ) -> Self {
         let mut seen = Seen::take();
+        seen.backtraces = backtraces;
         seen.version = request.version();
         seen.method = request.method().clone();
         seen.path = request.uri().path_and_query().cloned();
-        Self { shared, backtraces, seen: Some(seen) }
+        Self { shared, seen: Some(seen) }
     }
 
-    pub(crate) fn set_request_id(&mut self, id: Option<HeaderValue>) {
+    /// The same, for what unwound before there was a future or a body.
+    pub(crate) fn cut(mut self, cut: Cut) -> Self {
+        self.set_cut(cut);
+        self
+    }
+
+    #[cold]
+    pub(crate) fn set_cut(&mut self, cut: Cut) {
+        if let Some(seen) = &mut self.seen {
+            seen.cut = Some(cut);
+        }
+    }
+
+    #[inline]
+    pub(crate) fn is_cut(&self) -> bool {
+        self.seen.as_ref().is_some_and(|seen| seen.cut.is_some())
+    }
+
+    #[inline]
+    pub(crate) fn take_cut(&mut self) -> Option<Cut> {
+        self.seen.as_mut().and_then(|seen| seen.cut.take())
+    }
+
+    fn backtraces(&self) -> Backtraces {
+        self.seen.as_ref().map_or_else(Backtraces::default, |seen| seen.backtraces)
+    }
+
+    /// Asks for the request's id. That is foreign code, so a panic in it is one like any other.
+    #[inline(never)]
+    pub(crate) fn look_up<B>(&mut self, find: RequestId, request: &mut Option<Request<B>>) -> Result<(), Cut> {
+        let Some((head, body)) = request.take().map(Request::into_parts) else { return Ok(()) };
+        let mut id = None;
+        self.run(Place::Call, || id = find(&head))?;
         if let Some(seen) = &mut self.seen {
             seen.request_id = id;
         }
+        *request = Some(Request::from_parts(head, body));
+        Ok(())
     }
 
     /// Runs foreign code. When it unwinds that is reported, and what is left for the response comes back.
     #[inline]
-    pub(crate) fn run(&self, place: Place, foreign: impl FnOnce()) -> Result<(), Cut> {
+    pub(crate) fn run(&self, place: Place, foreign: impl FnMut()) -> Result<(), Cut> {
         self.run_in(&Cell::new(place), foreign)
     }
 
     /// The same for code that goes from place to place.
     #[inline]
-    pub(crate) fn run_in(&self, place: &Cell<Place>, foreign: impl FnOnce()) -> Result<(), Cut> {
-        match section::run(self.backtraces.captured(), foreign) {
+    pub(crate) fn run_in(&self, place: &Cell<Place>, foreign: impl FnMut()) -> Result<(), Cut> {
+        match section::run(self.backtraces().captured(), foreign) {
             None => Ok(()),
             Some(caught) => self.caught(place.get(), caught),
         }
@@ -100,7 +137,7 @@ impl Watch {
                 // the head is flushed. Where nobody polls it (HEAD) the status and the header say what they can; HTTP/2
                 // knows no such header.
                 let version = self.seen.as_ref().map_or(Version::HTTP_11, |seen| seen.version);
-                let mut response = Response::new(ResponseBody::cut(cut, self));
+                let mut response = Response::new(ResponseBody::cut(self.cut(cut)));
                 *response.status_mut() = StatusCode::INTERNAL_SERVER_ERROR;
                 if version <= Version::HTTP_11 {
                     response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
@@ -131,7 +168,8 @@ impl Watch {
             Cut::Panicked(Panicked::new(place))
         };
         // The payload is foreign too. If dropping it panics, the payload of *that* panic is never dropped: it has no end.
-        if let Some(caught) = section::run(self.backtraces.captured(), || drop(payload)) {
+        let mut payload = Some(payload);
+        if let Some(caught) = section::run(self.backtraces().captured(), || drop(payload.take())) {
             self.shared.panics.add(Place::Drop);
             for site in caught.sites {
                 self.report(Kind::Panic, Place::Drop, site);
@@ -154,7 +192,7 @@ impl Watch {
             kind,
             place,
             site,
-            whole: self.backtraces.whole(),
+            whole: seen.backtraces.whole(),
             method: seen.method.clone(),
             path: seen.path.clone(),
             request_id: seen.request_id.clone(),
@@ -188,9 +226,9 @@ impl Seen {
 
     /// For the next request; what it holds of this one (a part of the connection's buffer!) goes at once.
     fn give_back(mut self: Box<Self>) {
-        let Self { version: _, method, path, request_id } = &mut *self;
+        let Self { cut, backtraces: _, version: _, method, path, request_id } = &mut *self;
         *method = Method::GET;
-        (*path, *request_id) = (None, None);
+        (*cut, *path, *request_id) = (None, None, None);
         let _ = FREE.try_with(|free| {
             let mut free = free.borrow_mut();
             if free.len() < FREE_BOXES {
@@ -202,7 +240,7 @@ impl Seen {
 
 impl fmt::Debug for Watch {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { shared: _, backtraces: _, seen } = self;
+        let Self { shared: _, seen } = self;
         f.debug_struct("Watch").field("seen", seen).finish_non_exhaustive()
     }
 }

@@ -297,6 +297,76 @@ async fn a_panic_in_the_drop_of_a_body_stays_inside() {
     assert_eq!((event.get("panic"), event.get("where")), (Some("file"), Some("drop")));
 }
 
+/// A body of one frame, with which it is at its end, or of two and a `None`.
+enum Parts {
+    One(Full<Bytes>, #[expect(dead_code, reason = "dropped")] Bomb),
+    Two(Fragile),
+}
+
+impl Body for Parts {
+    type Data = Bytes;
+    type Error = Infallible;
+
+    fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
+        match self.get_mut() {
+            Self::One(body, _) => Pin::new(body).poll_frame(cx),
+            Self::Two(body) => Pin::new(body).poll_frame(cx),
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        matches!(self, Self::One(body, _) if body.is_end_stream())
+    }
+}
+
+#[tokio::test]
+async fn a_body_is_dropped_at_its_end_and_a_panic_there_costs_the_client_nothing() {
+    for text in ["part", "partpart"] {
+        let layer = RecoveryLayer::new();
+        let (capture, _guard) = Capture::start();
+        let service = service_fn(move |_: Request<()>| {
+            let parts = match text {
+                "part" => Parts::One(Full::from(text), Bomb("file")),
+                _ => Parts::Two(Fragile { _bomb: Some(Bomb("file")), ..Default::default() }),
+            };
+            ready(Ok::<_, Infallible>(Response::new(parts)))
+        });
+        let Ok(response) = layer.layer(service).oneshot(request()).await;
+        let mut body = response.into_body();
+        let read = (&mut body).collect().await.expect("a whole body").to_bytes();
+        assert_eq!(read, text);
+        let event = capture.one();
+        assert_eq!(
+            (event.get("panic"), event.get("where")),
+            (Some("file"), Some("drop")),
+            "before the server drops it"
+        );
+        assert!(body.is_end_stream() && body.size_hint().exact() == Some(0), "the end is the end");
+        assert!(body.frame().await.is_none(), "the end is the end");
+        drop(body);
+        assert_eq!(layer.panics().total(), 1, "exactly once");
+    }
+}
+
+#[tokio::test]
+async fn a_body_and_a_future_that_both_go_wrong_once_the_head_is_there() {
+    struct Ready(#[expect(dead_code, reason = "dropped")] Bomb);
+    impl Future for Ready {
+        type Output = Result<Response<Fragile>, Infallible>;
+        fn poll(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Self::Output> {
+            Poll::Ready(Ok(Response::new(Fragile { panics_in: "size_hint", ..Default::default() })))
+        }
+    }
+    let layer = RecoveryLayer::new();
+    let (capture, _guard) = Capture::start();
+    let Ok(response) = layer.layer(service_fn(|_: Request<()>| Ready(Bomb("state")))).oneshot(request()).await;
+    assert_eq!(response.status(), 200, "the head is the handler's");
+    let error = response.into_body().collect().await.expect_err("an error");
+    assert!(error.is::<Panicked>(), "{error}");
+    let told: Vec<_> = capture.all().iter().map(|event| event.get("where").map(str::to_owned)).collect();
+    assert_eq!(told, [Some("body".to_owned()), Some("drop".to_owned())], "each once");
+}
+
 #[tokio::test]
 async fn a_payload_that_panics_when_it_is_dropped() {
     /// Its drop panics with another of its kind, without end.

@@ -55,11 +55,13 @@ impl Clock {
     /// Takes note of the deadline of a timeout further out, and shows this one's to the handler if `show`.
     pub(crate) fn attach<B>(&mut self, request: &mut Request<B>, show: bool) {
         let extensions = request.extensions_mut();
-        if let Some(outer) = extensions.get::<Deadline>() {
-            self.outer = outer.left_at(self.start);
-        }
         self.shown = show;
-        if show {
+        if !show {
+            self.outer = extensions.get::<Deadline>().map_or(Limit::NONE, |outer| outer.left_at(self.start));
+        } else if let Some(outer) = extensions.insert(self.deadline()) {
+            // In its place, and not asked for before: as a rule there is none, and a look at the table costs as much as
+            // all the rest of this.
+            self.outer = outer.left_at(self.start);
             extensions.insert(self.deadline());
         }
     }
@@ -83,21 +85,24 @@ thread_local! {
     static CURRENT: Cell<Option<Clock>> = const { Cell::new(None) };
 }
 
-/// Lends `clock` to what runs inside `work`, and takes over a limit that was set there, also if `work` panics.
-pub(crate) fn enter<R>(clock: &mut Clock, work: impl FnOnce() -> R) -> R {
-    struct Leave<'a> {
-        outside: Option<Clock>,
-        limit: &'a mut Limit,
+/// Lends a clock to what runs as long as this lives. Then it is back, also after a panic, with a limit that was set there.
+///
+/// A guard and no closure, for into that a request would have to be moved. In the clock's place is the one outside.
+#[derive(Debug)]
+#[must_use = "it lends the clock as long as it lives"]
+pub(crate) struct Inside<'a>(&'a mut Option<Clock>);
+
+#[inline]
+pub(crate) fn enter(clock: &mut Option<Clock>) -> Inside<'_> {
+    CURRENT.with(|current| *clock = current.replace(*clock));
+    Inside(clock)
+}
+
+impl Drop for Inside<'_> {
+    #[inline]
+    fn drop(&mut self) {
+        CURRENT.with(|current| *self.0 = current.replace(*self.0));
     }
-    impl Drop for Leave<'_> {
-        fn drop(&mut self) {
-            if let Some(Clock { limit, .. }) = CURRENT.replace(self.outside) {
-                *self.limit = limit;
-            }
-        }
-    }
-    let _leave = Leave { outside: CURRENT.replace(Some(*clock)), limit: &mut clock.limit };
-    work()
 }
 
 pub(crate) fn current() -> Option<Clock> {
@@ -140,11 +145,13 @@ mod tests {
 
     #[test]
     fn a_panic_inside_leaves_no_clock_behind() {
-        let mut clock = Clock::start(Limit::NONE, Limit::NONE);
+        let mut clock = Some(Clock::start(Limit::NONE, Limit::NONE));
         let caught = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
-            enter(&mut clock, || panic!("inside"));
+            let _inside = enter(&mut clock);
+            panic!("inside")
         }));
         assert!(caught.is_err());
+        assert!(clock.is_some(), "whose it is has it back");
         assert!(current().is_none(), "the thread serves other requests after this one");
     }
 
@@ -155,21 +162,24 @@ mod tests {
         clock.attach(&mut ours, true);
         let mut other = Request::new(());
         other.extensions_mut().insert(Deadline { start: clock.start + Duration::from_nanos(1), limit: Limit::NONE });
-        enter(&mut clock, || {
-            assert!(!override_limit(&mut other, Limit::NONE));
-            assert!(!override_limit(&mut Request::new(()), Limit::NONE), "so is one that shows none");
-            assert!(override_limit(&mut ours, Limit::NONE));
-        });
+        let mut clock = Some(clock);
+        let _inside = enter(&mut clock);
+        assert!(!override_limit(&mut other, Limit::NONE));
+        assert!(!override_limit(&mut Request::new(()), Limit::NONE), "so is one that shows none");
+        assert!(override_limit(&mut ours, Limit::NONE));
     }
 
     #[test]
     fn clocks_nest() {
         let second = Limit::new(Some(Duration::from_secs(1)));
-        let (mut outer, mut inner) = (Clock::start(second, Limit::NONE), Clock::start(second, Limit::NONE));
-        enter(&mut outer, || {
-            enter(&mut inner, || assert!(override_limit(&mut Request::new(()), Limit::NONE)));
-            assert!(current().is_some_and(|clock| clock.end().is_some()), "the outer clock is back, and untouched");
-        });
-        assert!(inner.end().is_none(), "an override goes to the innermost");
+        let start = || Some(Clock::start(second, Limit::NONE));
+        let (mut outer, mut inner) = (start(), start());
+        let inside_outer = enter(&mut outer);
+        let inside_inner = enter(&mut inner);
+        assert!(override_limit(&mut Request::new(()), Limit::NONE));
+        drop(inside_inner);
+        assert!(current().is_some_and(|clock| clock.end().is_some()), "the outer clock is back, and untouched");
+        drop(inside_outer);
+        assert!(inner.is_some_and(|clock| clock.end().is_none()), "an override goes to the innermost");
     }
 }

@@ -33,12 +33,8 @@ pub struct ResponseFuture<F, A> {
 }
 
 impl<F, A> ResponseFuture<F, A> {
-    pub(crate) fn timed(handler: F, clock: Clock, refusal: Refusal<A>) -> Self {
-        Self { handler: Some(handler), clock: Some(clock), alarm: Alarm::new(), refusal }
-    }
-
-    pub(crate) fn untimed(handler: F, refusal: Refusal<A>) -> Self {
-        Self { handler: Some(handler), clock: None, alarm: Alarm::new(), refusal }
+    pub(crate) const fn new(handler: F, clock: Option<Clock>, refusal: Refusal<A>) -> Self {
+        Self { handler: Some(handler), clock, alarm: Alarm::new(), refusal }
     }
 }
 
@@ -53,10 +49,9 @@ where
         let mut this = self.project();
         let handler = this.handler.as_mut().as_pin_mut().expect("not polled after completion");
         // The handler before the clock: an answer that is ready when the time is up counts.
-        let poll = match this.clock {
-            Some(clock) => clock::enter(clock, || handler.poll(cx)),
-            None => handler.poll(cx),
-        };
+        let inside = this.clock.is_some().then(|| clock::enter(this.clock));
+        let poll = handler.poll(cx);
+        drop(inside);
         if let Poll::Ready(result) = poll {
             return Poll::Ready(result.map(|response| response.map(AnswerBody::inner)));
         }

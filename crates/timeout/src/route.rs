@@ -128,7 +128,7 @@ where
     fn call(&mut self, mut request: Request<ReqBody>) -> Self::Future {
         let Timeout { inner, settings } = &mut self.timeout;
         if clock::override_limit(&mut request, settings.limit) {
-            ResponseFuture::untimed(inner.call(request), settings.refusal.clone())
+            ResponseFuture::new(inner.call(request), None, settings.refusal.clone())
         } else {
             self.timeout.call(request)
         }

@@ -53,7 +53,10 @@ where
         let patience = if *trust_client { patience::of(request.headers()) } else { Limit::NONE };
         let mut clock = Clock::start(*limit, patience);
         clock.attach(&mut request, *extension);
-        let handler = clock::enter(&mut clock, || self.inner.call(request));
-        ResponseFuture::timed(handler, clock, refusal.clone())
+        let mut clock = Some(clock);
+        let inside = clock::enter(&mut clock);
+        let handler = self.inner.call(request);
+        drop(inside);
+        ResponseFuture::new(handler, clock, refusal.clone())
     }
 }

@@ -45,17 +45,15 @@ thread_local! {
 
 /// Lends `loan` while `poll` runs, also if that panics. Lenders nest: the innermost is asked.
 pub(crate) fn lend<R>(loan: &mut Loan, poll: impl FnOnce() -> R) -> R {
-    struct Return<'a> {
-        loan: &'a mut Loan,
-        outer: Loan,
-    }
+    /// Has the outer loan in the place of the one that is lent.
+    struct Return<'a>(&'a mut Loan);
     impl Drop for Return<'_> {
         fn drop(&mut self) {
-            *self.loan = CURRENT.replace(self.outer);
+            CURRENT.with(|current| *self.0 = current.replace(*self.0));
         }
     }
-    let outer = CURRENT.replace(*loan);
-    let _back = Return { loan, outer };
+    CURRENT.with(|current| *loan = current.replace(*loan));
+    let _back = Return(loan);
     poll()
 }
 
