@@ -7,8 +7,9 @@ use std::{
     sync::{
         Arc, Weak,
         atomic::{
-            AtomicU32, AtomicU64,
+            AtomicU32, AtomicU64, AtomicUsize,
             Ordering::{Acquire, Relaxed, Release},
+            fence,
         },
     },
     task::{Context, Poll, Waker},
@@ -20,6 +21,7 @@ use tokio::sync::oneshot;
 use crate::{
     inbox::{self, Inbox},
     local::{self, Current, WakerId},
+    seat::Tally,
     shard::Home,
     shared::Shared,
     trace::{Answer, Tapped},
@@ -31,18 +33,15 @@ use crate::{
 /// the work [through it](Self::poll), if there is something to poll; that is how a dump knows what runs, and where the
 /// rest waits. An entry that is never polled is just listed.
 ///
-/// Made by [`Kind::enter`](crate::Kind::enter).
+/// Made by [`Kind::enter`](crate::Kind::enter), or by [`Seat::enter`](crate::Seat::enter).
 #[must_use = "it ends when it is dropped"]
 pub struct Entry {
     core: Arc<Core>,
-    /// The waker that the core keeps a clone of; the default if none. While the clone lives, no other waker has its
-    /// identity.
-    listens: WakerId,
 }
 
 impl Entry {
     pub(crate) fn new(core: Arc<Core>) -> Self {
-        Self { core, listens: WakerId::default() }
+        Self { core }
     }
 
     /// Counts from 1, never used again in this process. What is entered while another is polled has that as its parent.
@@ -59,7 +58,7 @@ impl Entry {
     pub fn poll<R>(&mut self, cx: &mut Context<'_>, poll: impl FnOnce(&mut Context<'_>) -> R) -> R {
         let waker = WakerId::of(cx.waker());
         let mut running = Running::new(&self.core, waker, false);
-        running.listen(cx.waker(), waker, &mut self.listens);
+        running.listen(cx.waker(), waker);
         let asked = running.asked(cx.waker());
         let waker = asked.as_ref().map_or(cx.waker(), |asked| asked.waker(&asked));
         let polled = poll(&mut Context::from_waker(waker));
@@ -82,10 +81,15 @@ impl Entry {
 }
 
 impl Drop for Entry {
+    #[inline]
     fn drop(&mut self) {
-        // Gone if the registry is: then there is no list to be taken off.
-        if let Some(home) = self.core.home.upgrade() {
-            home.leave(self.core.index, self.listens != WakerId::default());
+        let core = &*self.core;
+        match &core.seat {
+            Some(tally) => {
+                core.rise();
+                tally.leave();
+            }
+            None => core.leave(),
         }
     }
 }
@@ -122,12 +126,13 @@ pub struct Part<'a> {
 
 impl<'a> Part<'a> {
     /// The poll begins.
+    #[inline]
     pub fn begin(entry: Option<&'a mut Entry>, cx: &'a Context<'_>) -> Self {
         let mut asked = None;
-        let running = entry.map(|Entry { core, listens }| {
+        let running = entry.map(|Entry { core }| {
             let waker = WakerId::of(cx.waker());
             let mut running = Running::part(core, waker);
-            running.listen(cx.waker(), waker, listens);
+            running.listen(cx.waker(), waker);
             asked = running.asked(cx.waker()).map(Box::new);
             running
         });
@@ -142,6 +147,7 @@ impl<'a> Part<'a> {
     }
 
     /// It was polled; `waits` is whether it was pending.
+    #[inline]
     pub fn end(mut self, waits: bool) {
         if let Some(running) = &mut self.running {
             running.timed = waits;
@@ -161,7 +167,7 @@ impl fmt::Debug for Part<'_> {
 
 impl fmt::Debug for Entry {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { core, listens: _ } = self;
+        let Self { core } = self;
         f.debug_struct("Entry").field("id", &core.id()).finish_non_exhaustive()
     }
 }
@@ -169,6 +175,7 @@ impl fmt::Debug for Entry {
 /// While a poll lasts, also if it ends in a panic.
 struct Running<'a> {
     core: &'a Core,
+    /// Of a part: its entry alone.
     outer: Current,
     /// It is polled inside another entry of the registry with the same waker.
     part: bool,
@@ -201,10 +208,9 @@ impl<'a> Running<'a> {
 
     /// Inside the poll of another entry with the same waker, both are one task: to wake that one wakes this one.
     #[inline]
-    fn listen(&self, waker: &Waker, id: WakerId, listens: &mut WakerId) {
-        if self.outer.waker != id && *listens != id {
-            self.core.listen(waker);
-            *listens = id;
+    fn listen(&self, waker: &Waker, id: WakerId) {
+        if self.outer.waker != id && self.core.listens() != id {
+            self.core.listen(waker, id);
         }
     }
 
@@ -244,7 +250,7 @@ impl Drop for Running<'_> {
 /// While a poll lasts that a dump has asked for.
 struct Asked {
     tapped: Tapped,
-    question: Option<oneshot::Sender<Answer>>,
+    question: Option<Question>,
 }
 
 impl Asked {
@@ -259,32 +265,48 @@ impl Asked {
         let answer = self.tapped.answer();
         if let Some(question) = self.question {
             // Nobody may be waiting any more.
-            let _ = question.send(answer);
+            let _ = question.answer.send(answer);
         }
     }
 }
 
 /// What outlives the entry: it is used for one after the other. All that says "under the shard's lock" runs while the
-/// core belongs to the entry that it is meant for.
+/// core belongs to the entry that it is meant for. With a seat's there is no lock: there, whoever reads looks at `id`
+/// before and after.
 pub(crate) struct Core {
-    /// 0: nobody's. Written under the shard's lock.
+    /// 0: nobody's. Written last when an entry begins, and first when it ends.
     id: AtomicU64,
+    /// What it was entered from, and when.
+    parent: AtomicU64,
+    born: AtomicU64,
+    /// For a seat: where it is counted.
+    seat: Option<Arc<Tally>>,
     index: u32,
     home: Weak<dyn Home>,
     shared: Arc<Shared>,
-    /// When the poll that it is in began; 0 if it is in none. This and the next four have one writer, the entry's owner.
+    /// When the poll that it is in began; 0 if it is in none. This and those up to the inbox have one writer, the entry's
+    /// owner.
     running: AtomicU64,
     /// When the last one ended, or the entry was made.
     idle: AtomicU64,
     thread: AtomicU32,
     polls: AtomicU64,
     busy: AtomicU64,
+    /// The waker that the inbox keeps a clone of; the default if none. While the clone lives, no other waker has its
+    /// identity.
+    listens: [AtomicUsize; 2],
     /// Locked after the shard, or alone.
-    inbox: Inbox<oneshot::Sender<Answer>, tokio::task::Id>,
+    inbox: Inbox<Question, tokio::task::Id>,
+}
+
+/// To one entry: what has its core after it does not answer.
+pub(crate) struct Question {
+    entry: u64,
+    answer: oneshot::Sender<Answer>,
 }
 
 /// What an entry leaves behind; the task is the tokio task that stored the waker.
-pub(crate) type Kept = inbox::Kept<oneshot::Sender<Answer>, tokio::task::Id>;
+pub(crate) type Kept = inbox::Kept<Question, tokio::task::Id>;
 
 /// Who makes an entry answer.
 pub(crate) enum Wake {
@@ -297,6 +319,8 @@ pub(crate) enum Wake {
 /// What a dump reads of an entry.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Figures {
+    pub(crate) parent: u64,
+    pub(crate) born: u64,
     pub(crate) running: u64,
     pub(crate) thread: u32,
     pub(crate) idle: u64,
@@ -305,9 +329,13 @@ pub(crate) struct Figures {
 }
 
 impl Core {
-    pub(crate) fn new(index: u32, home: Weak<dyn Home>, shared: Arc<Shared>) -> Self {
+    /// `seat` is where it is counted, if it is a seat's.
+    pub(crate) fn new(index: u32, home: Weak<dyn Home>, shared: Arc<Shared>, seat: Option<Arc<Tally>>) -> Self {
         Self {
             id: AtomicU64::new(0),
+            parent: AtomicU64::new(0),
+            born: AtomicU64::new(0),
+            seat,
             index,
             home,
             shared,
@@ -316,16 +344,26 @@ impl Core {
             thread: AtomicU32::new(0),
             polls: AtomicU64::new(0),
             busy: AtomicU64::new(0),
+            listens: [AtomicUsize::new(0), AtomicUsize::new(0)],
             inbox: Inbox::new(),
         }
     }
 
+    /// Acquire: pairs with the stores in `begin` and `rise`, so that who sees an entry sees its own figures.
+    #[inline]
     pub(crate) fn id(&self) -> u64 {
-        self.id.load(Relaxed)
+        self.id.load(Acquire)
     }
 
     pub(crate) fn shared(&self) -> &Shared {
         &self.shared
+    }
+
+    /// Takes it off the list of its home, which is gone if the registry is.
+    fn leave(&self) {
+        if let Some(home) = self.home() {
+            home.leave(self.index);
+        }
     }
 
     pub(crate) const fn index(&self) -> u32 {
@@ -336,28 +374,75 @@ impl Core {
         self.home.upgrade()
     }
 
-    /// Under the shard's lock.
-    pub(crate) fn begin(&self, id: u64, born: u64) {
-        self.id.store(id, Relaxed);
+    /// Under the shard's lock; or by a seat, which is its only owner.
+    #[inline]
+    pub(crate) fn begin(&self, id: u64, parent: u64, born: u64) {
+        // Pairs with the fence in `is_still`: who reads any of what follows also sees that the former one is gone.
+        fence(Release);
+        self.parent.store(parent, Relaxed);
+        self.born.store(born, Relaxed);
         self.running.store(0, Relaxed);
         self.idle.store(born, Relaxed);
         self.polls.store(0, Relaxed);
         self.busy.store(0, Relaxed);
+        self.id.store(id, Release);
+    }
+
+    /// By a seat: an entry takes it.
+    #[inline]
+    pub(crate) fn sit(&self, id: u64, parent: u64, born: u64) {
+        if let Some(tally) = &self.seat {
+            tally.enter();
+        }
+        self.begin(id, parent, born);
+    }
+
+    /// Whether all that was read since `id` was seen is of that entry.
+    pub(crate) fn is_still(&self, id: u64) -> bool {
+        fence(Acquire);
+        self.id.load(Relaxed) == id
     }
 
     /// Under the shard's lock; gives what is to be dropped without it.
-    pub(crate) fn end(&self, listens: bool) -> Option<Kept> {
-        self.id.store(0, Relaxed);
+    pub(crate) fn end(&self) -> Option<Kept> {
+        self.id.store(0, Release);
+        let listened = self.listens() != WakerId::default();
+        if listened {
+            self.set_listens(WakerId::default());
+        }
         // What is asked, is asked under the shard's lock, too.
-        self.inbox.empty(listens)
+        self.inbox.empty(listened)
     }
 
-    /// Under the shard's lock. `None` if it is running: its worker may be stuck in it.
-    pub(crate) fn ask(&self, answer: oneshot::Sender<Answer>) -> Option<Wake> {
-        if self.running.load(Relaxed) != 0 {
+    /// Ends the entry that has the seat. The waker stays: the next one is polled with the same.
+    #[inline]
+    fn rise(&self) {
+        self.id.store(0, Release);
+        // What is put later is taken back by whoever puts it, or found out by its number: see `Question`.
+        if self.inbox.is_asked() {
+            drop(self.inbox.take());
+        }
+    }
+
+    /// Puts a question to the entry `id`, and gives who makes it answer. `None` if it has ended, or is being polled.
+    pub(crate) fn ask(&self, id: u64, answer: oneshot::Sender<Answer>) -> Option<Wake> {
+        if self.seat.is_none() {
+            return self.home()?.ask(self.index, id, answer);
+        }
+        let wake = self.put(id, answer);
+        if !self.is_still(id) {
+            drop(self.inbox.take());
             return None;
         }
-        Some(self.inbox.ask(answer).map_or(Wake::Outer, Wake::Own))
+        wake
+    }
+
+    /// As [`ask`](Self::ask), under the shard's lock. What is running is not asked: its worker may be stuck in it.
+    pub(crate) fn put(&self, id: u64, answer: oneshot::Sender<Answer>) -> Option<Wake> {
+        if self.id() != id || self.running.load(Relaxed) != 0 {
+            return None;
+        }
+        Some(self.inbox.ask(Question { entry: id, answer }).map_or(Wake::Outer, Wake::Own))
     }
 
     /// Says that it runs from now on.
@@ -370,17 +455,30 @@ impl Core {
 
     #[cold]
     fn answer(&self, waker: &Waker) -> Asked {
-        let question = self.inbox.take();
-        let tapped = Tapped::new(self.id(), waker);
+        let id = self.id();
+        let question = self.inbox.take().filter(|question| question.entry == id);
+        let tapped = Tapped::new(id, waker);
         // What is polled inside compares its waker with this one.
         local::set_waker(WakerId::of(tapped.waker(0)));
         Asked { tapped, question }
     }
 
+    #[inline]
+    fn listens(&self) -> WakerId {
+        let [data, vtable] = &self.listens;
+        WakerId(data.load(Relaxed), vtable.load(Relaxed))
+    }
+
+    fn set_listens(&self, WakerId(data, vtable): WakerId) {
+        self.listens[0].store(data, Relaxed);
+        self.listens[1].store(vtable, Relaxed);
+    }
+
     /// Only when the waker is another one than before: for most entries once.
     #[cold]
-    fn listen(&self, waker: &Waker) {
+    fn listen(&self, waker: &Waker, id: WakerId) {
         self.inbox.listen(waker.clone(), tokio::task::try_id());
+        self.set_listens(id);
     }
 
     /// `None` if it has none, or runs in the task of the entry around it.
@@ -397,6 +495,8 @@ impl Core {
             // Acquire: pairs with the store in `runs`, so that thread and poll belong together.
             let running = self.running.load(Acquire);
             let figures = Figures {
+                parent: self.parent.load(Relaxed),
+                born: self.born.load(Relaxed),
                 running,
                 thread: self.thread.load(Acquire),
                 idle: self.idle.load(Acquire),
@@ -406,6 +506,15 @@ impl Core {
             if self.running.load(Relaxed) == running {
                 return figures;
             }
+        }
+    }
+}
+
+impl Drop for Core {
+    fn drop(&mut self) {
+        // A seat is given back when neither it nor its entry is left; a shard keeps the others.
+        if self.seat.is_some() {
+            self.leave();
         }
     }
 }

@@ -15,7 +15,7 @@ use crate::{Registry, Thread, clock};
 
 /// Which waker: its data and its functions. Good for comparing with a waker that is alive.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) struct WakerId(usize, usize);
+pub(crate) struct WakerId(pub(crate) usize, pub(crate) usize);
 
 impl WakerId {
     pub(crate) fn of(waker: &Waker) -> Self {

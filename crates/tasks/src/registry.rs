@@ -297,7 +297,7 @@ impl Registry {
         let kinds = self.kinds().clone();
         let mut found = Vec::new();
         kinds.iter().for_each(|kind| kind.find(&mut found, &wanted));
-        found.sort_unstable_by_key(|found| (found.born, found.id));
+        found.sort_unstable_by_key(|found| (found.figures.born, found.id));
         found
     }
 
