@@ -86,7 +86,7 @@ impl Clone for RequestLabel {
 impl Display for RequestLabel {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { shared, number } = self;
-        let Some(live) = number.and_then(|number| shared.requests.get(number, shared.opened)) else { return Ok(()) };
+        let Some(live) = number.and_then(|number| shared.requests.get(number)) else { return Ok(()) };
         // Without the query: that may be a secret.
         write!(f, "{} {}", live.method, live.uri.path())?;
         if let Some(route) = &live.route {

@@ -19,7 +19,6 @@ use http::{
 use http_body::Body;
 use hyper::body::Incoming;
 use pin_project::pin_project;
-use tokio::time::Instant;
 use tower_service::Service;
 
 use self::host::KnownHost;
@@ -113,7 +112,7 @@ impl<S: HttpService> hyper::service::Service<Request<Incoming>> for Tracked<S> {
         let now = tasks::now();
         let shared = &self.entry.shared;
         let work = self.list(http2);
-        let mut guard = RequestGuard::new(&self.entry, request.method(), request.uri(), now, &work);
+        let mut guard = RequestGuard::new(&self.entry, request.method(), request.uri(), &work);
         let mut flags =
             Flags { version: request.version(), connect: request.method() == Method::CONNECT, close: false };
         if http2 {
@@ -196,8 +195,8 @@ pub(crate) struct RequestGuard {
 }
 
 impl RequestGuard {
-    pub(crate) fn new(entry: &Arc<Entry>, method: &Method, uri: &Uri, since: Instant, work: &tasks::Entry) -> Self {
-        let number = entry.shared.begin_request(method, uri, since, work.id());
+    pub(crate) fn new(entry: &Arc<Entry>, method: &Method, uri: &Uri, work: &tasks::Entry) -> Self {
+        let number = entry.shared.begin_request(method, uri, work);
         Self { entry: Arc::clone(entry), number, work: None }
     }
 

@@ -3,6 +3,7 @@
 use std::{
     fmt,
     marker::PhantomData,
+    mem::ManuallyDrop,
     pin::Pin,
     sync::{
         Arc, Weak,
@@ -19,6 +20,7 @@ use pin_project::pin_project;
 use tokio::sync::oneshot;
 
 use crate::{
+    Moment,
     inbox::{self, Inbox},
     local::{self, Current, WakerId},
     seat::Tally,
@@ -50,16 +52,22 @@ impl Entry {
         self.core.id()
     }
 
+    /// When it was made.
+    #[must_use]
+    pub fn since(&self) -> Moment {
+        Moment(self.core.born.load(Relaxed))
+    }
+
     /// Polls the work: counts it, says that it runs and on which thread, and hands on a context in which a dump can see
     /// where the work waits.
     ///
     /// It fits any poll function, as `poll_frame` of a body. If `poll` panics, the entry is not running any more, and
     /// can be polled again.
     pub fn poll<R>(&mut self, cx: &mut Context<'_>, poll: impl FnOnce(&mut Context<'_>) -> R) -> R {
-        let waker = WakerId::of(cx.waker());
-        let mut running = Running::new(&self.core, waker, false);
-        running.listen(cx.waker(), waker);
-        let asked = running.asked(cx.waker());
+        let mut running = Running::new(&self.core, cx.waker(), false);
+        let asked = self.core.asked(cx.waker());
+        // A poll that a dump asked for does not end a wait.
+        running.counts = asked.is_none();
         let waker = asked.as_ref().map_or(cx.waker(), |asked| asked.waker(&asked));
         let polled = poll(&mut Context::from_waker(waker));
         if let Some(asked) = asked {
@@ -70,7 +78,7 @@ impl Entry {
 
     /// Runs what is not a future: counts it as one poll.
     pub(crate) fn run<R>(&mut self, work: impl FnOnce() -> R) -> R {
-        let mut running = Running::new(&self.core, WakerId::default(), false);
+        let mut running = Running::of(&self.core, WakerId::default(), false);
         running.may_block = true;
         work()
     }
@@ -116,51 +124,117 @@ impl Drop for Entry {
 /// ```
 #[must_use = "the part is being polled until it ends"]
 pub struct Part<'a> {
-    running: Option<Running<'a>>,
-    /// Boxed: rare.
-    asked: Option<Box<Asked>>,
+    /// What is polled.
+    core: Option<&'a Core>,
+    /// The entry around it.
+    outer: u64,
+    /// Boxed: rare. It is small by that, and so costs less.
+    rare: Option<Box<Rare<'a>>>,
     waker: &'a Waker,
     /// What a thread polls is known to the thread.
     thread: PhantomData<*const ()>,
 }
 
+/// Of a part that is polled otherwise than most.
+#[derive(Default)]
+struct Rare<'a> {
+    /// It is not polled within the poll of an entry of its registry, or not with the same waker.
+    alone: Option<Running<'a>>,
+    asked: Option<Asked>,
+}
+
 impl<'a> Part<'a> {
     /// The poll begins.
-    #[inline]
+    #[expect(clippy::inline_always, reason = "out of line, what it gives would go through memory: half of the cost")]
+    #[inline(always)]
     pub fn begin(entry: Option<&'a mut Entry>, cx: &'a Context<'_>) -> Self {
-        let mut asked = None;
-        let running = entry.map(|Entry { core }| {
-            let waker = WakerId::of(cx.waker());
-            let mut running = Running::part(core, waker);
-            running.listen(cx.waker(), waker);
-            asked = running.asked(cx.waker()).map(Box::new);
-            running
-        });
-        Self { running, asked, waker: cx.waker(), thread: PhantomData }
+        let mut part = Self { core: None, outer: 0, rare: None, waker: cx.waker(), thread: PhantomData };
+        if let Some(entry) = entry {
+            let core: &'a Core = &entry.core;
+            let id = WakerId::of(part.waker);
+            match local::begin_part(core.shared.id, core.id(), id) {
+                Some(local::Around { entry, begun, thread, listens }) => {
+                    core.runs(begun, thread);
+                    part.core = Some(core);
+                    part.outer = entry;
+                    if !listens && core.listens() != id {
+                        core.listen(part.waker, id);
+                    }
+                }
+                None => part.begin_alone(core),
+            }
+            if core.inbox.is_asked() {
+                part.ask(core);
+            }
+        }
+        part
+    }
+
+    #[cold]
+    fn begin_alone(&mut self, core: &'a Core) {
+        self.rare.get_or_insert_default().alone = Some(Running::new(core, self.waker, true));
+    }
+
+    #[cold]
+    fn ask(&mut self, core: &'a Core) {
+        self.rare.get_or_insert_default().asked = Some(core.answer(self.waker));
     }
 
     /// What to poll it with.
     #[inline]
     #[must_use]
     pub fn waker(&self) -> &Waker {
-        self.asked.as_ref().map_or(self.waker, |asked| asked.waker(self))
+        match &self.rare {
+            None => self.waker,
+            Some(rare) => rare.asked.as_ref().map_or(self.waker, |asked| asked.waker(self)),
+        }
     }
 
     /// It was polled; `waits` is whether it was pending.
+    #[expect(clippy::inline_always, reason = "as `begin`")]
+    #[inline(always)]
+    pub fn end(self, waits: bool) {
+        // `Drop` is for a panic; `stop` leaves nothing to be dropped.
+        ManuallyDrop::new(self).stop(waits, true);
+    }
+
+    /// `timed`: how long it took is to be known. If it was long, that is counted with what is around it.
     #[inline]
-    pub fn end(mut self, waits: bool) {
-        if let Some(running) = &mut self.running {
-            running.timed = waits;
+    fn stop(&mut self, timed: bool, ends: bool) {
+        if let Some(rare) = self.rare.take() {
+            self.stop_rare(*rare, timed, ends);
+        } else if let Some(core) = self.core.take() {
+            core.stops(local::end_part(self.outer, timed), true);
         }
-        if let Some(asked) = self.asked.take() {
+    }
+
+    #[cold]
+    fn stop_rare(&mut self, Rare { alone, asked }: Rare<'a>, timed: bool, ends: bool) {
+        if let Some(core) = self.core.take() {
+            core.stops(local::end_part(self.outer, timed), asked.is_none());
+            local::set_waker(WakerId::of(self.waker));
+        }
+        if let Some(mut alone) = alone {
+            (alone.timed, alone.counts) = (timed, asked.is_none());
+        }
+        if let Some(asked) = asked
+            && ends
+        {
             asked.answer();
         }
     }
 }
 
+/// After a panic.
+impl Drop for Part<'_> {
+    fn drop(&mut self) {
+        self.stop(true, false);
+    }
+}
+
 impl fmt::Debug for Part<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { running: _, asked: _, waker: _, thread: _ } = self;
+        let Self { core: _, outer: _, rare: _, waker: _, thread: _ } = self;
         f.debug_struct("Part").finish_non_exhaustive()
     }
 }
@@ -175,10 +249,7 @@ impl fmt::Debug for Entry {
 /// While a poll lasts, also if it ends in a panic.
 struct Running<'a> {
     core: &'a Core,
-    /// Of a part: its entry alone.
     outer: Current,
-    /// It is polled inside another entry of the registry with the same waker.
-    part: bool,
     begun: u64,
     counts: bool,
     may_block: bool,
@@ -187,63 +258,38 @@ struct Running<'a> {
 }
 
 impl<'a> Running<'a> {
-    fn new(core: &'a Core, waker: WakerId, roughly: bool) -> Self {
+    #[inline]
+    fn new(core: &'a Core, waker: &Waker, roughly: bool) -> Self {
+        let id = WakerId::of(waker);
+        let running = Self::of(core, id, roughly);
+        // Inside the poll of another entry with the same waker, both are one task: to wake that one wakes this one.
+        if !(running.outer.waker == id && running.outer.listens) && core.listens() != id {
+            core.listen(waker, id);
+        }
+        running
+    }
+
+    #[inline]
+    fn of(core: &'a Core, waker: WakerId, roughly: bool) -> Self {
         let thread = local::thread();
-        let (begun, outer) = local::begin(Current { entry: core.id(), registry: core.shared.id, waker }, roughly);
+        let current = Current { entry: core.id(), registry: core.shared.id, waker, listens: true };
+        let (begun, outer) = local::begin(current, roughly);
         core.runs(begun, thread);
-        Self { core, outer, part: false, begun, counts: true, may_block: false, timed: true }
-    }
-
-    #[inline]
-    fn part(core: &'a Core, waker: WakerId) -> Self {
-        match local::begin_part(Current { entry: core.id(), registry: core.shared.id, waker }) {
-            Some((begun, outer)) => {
-                core.runs(begun, local::thread());
-                let outer = Current { entry: outer, registry: 0, waker };
-                Self { core, outer, part: true, begun, counts: true, may_block: false, timed: true }
-            }
-            None => Self::new(core, waker, true),
-        }
-    }
-
-    /// Inside the poll of another entry with the same waker, both are one task: to wake that one wakes this one.
-    #[inline]
-    fn listen(&self, waker: &Waker, id: WakerId) {
-        if self.outer.waker != id && self.core.listens() != id {
-            self.core.listen(waker, id);
-        }
-    }
-
-    /// Whether a dump wants to know where it waits.
-    #[inline]
-    fn asked(&mut self, waker: &Waker) -> Option<Asked> {
-        self.core.inbox.is_asked().then(|| {
-            self.counts = false;
-            self.core.answer(waker)
-        })
+        Self { core, outer, begun, counts: true, may_block: false, timed: true }
     }
 }
 
 impl Drop for Running<'_> {
     #[inline]
     fn drop(&mut self) {
-        let Self { core, outer, part, begun, counts, may_block, timed } = self;
-        let now = if *part { local::end_part(outer.entry, *timed) } else { local::end(*outer, *timed) };
-        // One writer, the owner of the entry: a load and a store instead of a read-modify-write.
-        if let Some(now) = now {
-            let took = now.saturating_sub(*begun);
-            core.busy.store(core.busy.load(Relaxed) + took, Relaxed);
-            // That of a part is counted with what is around it.
-            if !*part && !*may_block {
-                core.shared.polled_for(took);
-            }
+        let Self { core, outer, begun, counts, may_block, timed } = self;
+        let now = local::end(*outer, *timed);
+        if let Some(now) = now
+            && !*may_block
+        {
+            core.shared.polled_for(now.saturating_sub(*begun));
         }
-        // A poll that a dump asked for does not end a wait.
-        if *counts {
-            core.polls.store(core.polls.load(Relaxed) + 1, Relaxed);
-            core.idle.store(now.unwrap_or(*begun), Relaxed);
-        }
-        core.running.store(0, Release);
+        core.stops(now, *counts);
     }
 }
 
@@ -451,6 +497,27 @@ impl Core {
         self.thread.store(thread, Relaxed);
         // Release: who sees that it runs sees where. Pairs with the load in `figures`.
         self.running.store(since, Release);
+    }
+
+    /// Says that it does not run any more, if it is known since when. One writer, the owner of the entry: a load and a
+    /// store instead of a read-modify-write. `counts` is whether the poll ends a wait: one that a dump asked for does not.
+    #[inline]
+    fn stops(&self, now: Option<u64>, counts: bool) {
+        let begun = self.running.load(Relaxed);
+        if let Some(now) = now {
+            self.busy.store(self.busy.load(Relaxed) + now.saturating_sub(begun), Relaxed);
+        }
+        if counts {
+            self.polls.store(self.polls.load(Relaxed) + 1, Relaxed);
+            self.idle.store(now.unwrap_or(begun), Relaxed);
+        }
+        self.running.store(0, Release);
+    }
+
+    /// Asks it, if a dump wants to know where it waits.
+    #[inline]
+    fn asked(&self, waker: &Waker) -> Option<Asked> {
+        self.inbox.is_asked().then(|| self.answer(waker))
     }
 
     #[cold]

@@ -119,12 +119,13 @@ mod trace;
 mod watchdog;
 
 pub use self::claim::Claim;
+pub use self::clock::Moment;
 pub use self::dump::DumpLimits;
 pub use self::entry::{Entry, Part, Tracked};
 pub use self::kind::Kind;
 pub use self::leak::{LeakCheck, LeakGuard, Leaks, leak_checked};
 pub use self::live::{Dump, Group, Live, State, Waits};
-pub use self::local::{now, time_is};
+pub use self::local::{AroundGuard, lately, now, time_is};
 pub use self::registry::{DefaultGuard, KindStats, Registry, Stats};
 pub use self::seat::Seat;
 pub use self::spawn::{spawn, spawn_blocking, spawn_named};

@@ -8,17 +8,18 @@ use std::{
         Arc, Mutex, MutexGuard, OnceLock, PoisonError, RwLock, Weak,
         atomic::{AtomicBool, AtomicU64, Ordering::Relaxed},
     },
+    task::Context,
     time::Duration,
 };
 
 use tokio::{sync::watch, task::JoinHandle};
 
 use crate::{
-    Kind, Stopping, Token,
+    AroundGuard, Kind, Stopping, Token,
     dump::LastDump,
     entry::Figures,
     kind::{self, AnyKind},
-    local,
+    local::{self, WakerId},
     shard::Found,
     shared::Shared,
     spawn,
@@ -203,6 +204,15 @@ impl Registry {
         R: Send + 'static,
     {
         spawn::start_blocking(self, self.inner.blocking.enter(name.into(), Location::caller()), work)
+    }
+
+    /// Until the guard is dropped, entries of this registry that are polled with the waker of `cx` are polled as within the
+    /// poll of another entry, though there may be none: they look at the clock together.
+    ///
+    /// For a poll in which several are made or polled; where there is an entry around, it does nothing.
+    #[inline]
+    pub fn around(&self, cx: &Context<'_>) -> AroundGuard {
+        local::around(self.inner.shared.id, WakerId::of(cx.waker()))
     }
 
     /// How many entries live.

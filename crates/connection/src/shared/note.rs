@@ -71,11 +71,6 @@ impl Note {
         self.version.store(version + 2, Release);
     }
 
-    /// The tag of what was written last.
-    pub(super) fn tag(&self) -> u64 {
-        self.tag.load(Relaxed)
-    }
-
     /// What was written last; `None` if it is written all the time.
     pub(super) fn read(&self) -> Option<Noted> {
         let bytes = |words: &[AtomicU64]| -> Vec<u8> {
@@ -100,7 +95,22 @@ impl Note {
 
 /// The first eight bytes, padded with zeros.
 fn word(bytes: &[u8]) -> u64 {
-    bytes.iter().take(8).rfold(0, |word, byte| word << 8 | u64::from(*byte))
+    if let Some(eight) = bytes.first_chunk() {
+        return u64::from_le_bytes(*eight);
+    }
+    // Four and the last four, or one, the middle and the last: they may lie on one another, where they are the same.
+    let len = bytes.len();
+    let shifted = |bytes: u64, by: usize| bytes << (8 * by);
+    match (bytes.first_chunk(), bytes.last_chunk(), bytes) {
+        (Some(first), Some(last), _) => {
+            u64::from(u32::from_le_bytes(*first)) | shifted(u32::from_le_bytes(*last).into(), len - 4)
+        }
+        (_, _, [first, .., last]) => {
+            u64::from(*first) | shifted(bytes[len / 2].into(), len / 2) | shifted((*last).into(), len - 1)
+        }
+        (_, _, [one]) => u64::from(*one),
+        (_, _, []) => 0,
+    }
 }
 
 #[cfg(test)]
@@ -117,6 +127,11 @@ mod tests {
         assert_eq!(note.read(), Some(Noted::default()));
         note.write(7, "GET", "/a/long/path");
         assert_eq!(note.read(), noted(7, "GET", "/a/long/path"));
+        for len in 0..20 {
+            let text = &"abcdefghijklmnopqrst"[..len];
+            note.write(1, &text[..len.min(16)], text);
+            assert_eq!(note.read(), noted(1, &text[..len.min(16)], text), "of any length");
+        }
         note.write(8, "", "x");
         assert_eq!(note.read(), noted(8, "", "x"), "nothing is left of the longer one");
         let long = "xyz".repeat(MAX);

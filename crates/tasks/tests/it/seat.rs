@@ -229,3 +229,41 @@ fn a_look_never_mixes_two_entries() {
     });
     assert!(registry.is_empty());
 }
+
+#[tokio::test(start_paused = true)]
+async fn around_a_poll_its_entries_know_the_time_and_how_to_be_woken() {
+    use std::task::Context;
+
+    use graceful_tasks::{Part, lately, now};
+
+    let registry = Registry::new();
+    let kind = registry.kind::<&str>("request");
+    let mut seat = kind.seat("r");
+    let mut task = task::spawn(());
+    let entry = task.enter(|cx, _| {
+        assert_eq!(lately(), None, "outside");
+        let around = registry.around(cx);
+        assert_eq!(lately(), None, "nobody has looked");
+        let looked = now();
+        assert_eq!(lately(), Some(looked));
+        assert_eq!(Registry::current().stats(), registry.stats(), "what is started in it belongs to the registry");
+        let mut entry = enter(&mut seat);
+        assert_eq!(entry.since().instant(), looked);
+        let part = Part::begin(Some(&mut entry), cx);
+        let inner = registry.around(&Context::from_waker(part.waker()));
+        drop(inner);
+        let child = kind.enter("child");
+        part.end(true);
+        let dump = registry.snapshot();
+        let child = dump.entries.iter().find(|live| live.id == child.id()).expect("listed");
+        assert_eq!(child.parent, Some(entry.id()), "the guard inside has changed nothing");
+        drop(around);
+        assert_eq!(lately(), None, "outside again");
+        entry
+    });
+    let mut limits = DumpLimits::default();
+    limits.budget = Duration::from_millis(1);
+    registry.dump_within(limits).await;
+    assert!(task.is_woken(), "nothing around it could have been woken");
+    drop(entry);
+}
