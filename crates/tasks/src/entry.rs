@@ -64,7 +64,9 @@ impl Entry {
     /// It fits any poll function, as `poll_frame` of a body. If `poll` panics, the entry is not running any more, and
     /// can be polled again.
     pub fn poll<R>(&mut self, cx: &mut Context<'_>, poll: impl FnOnce(&mut Context<'_>) -> R) -> R {
-        let mut running = Running::new(&self.core, cx.waker(), false);
+        let id = WakerId::of(cx.waker());
+        let mut running = Running::new(&self.core, id, false);
+        running.listen(cx.waker(), id);
         let asked = self.core.asked(cx.waker());
         // A poll that a dump asked for does not end a wait.
         running.counts = asked.is_none();
@@ -78,7 +80,7 @@ impl Entry {
 
     /// Runs what is not a future: counts it as one poll.
     pub(crate) fn run<R>(&mut self, work: impl FnOnce() -> R) -> R {
-        let mut running = Running::of(&self.core, WakerId::default(), false);
+        let mut running = Running::new(&self.core, WakerId::default(), false);
         running.may_block = true;
         work()
     }
@@ -172,7 +174,10 @@ impl<'a> Part<'a> {
 
     #[cold]
     fn begin_alone(&mut self, core: &'a Core) {
-        self.rare.get_or_insert_default().alone = Some(Running::new(core, self.waker, true));
+        let id = WakerId::of(self.waker);
+        let running = Running::new(core, id, true);
+        running.listen(self.waker, id);
+        self.rare.get_or_insert_default().alone = Some(running);
     }
 
     #[cold]
@@ -258,24 +263,22 @@ struct Running<'a> {
 }
 
 impl<'a> Running<'a> {
-    #[inline]
-    fn new(core: &'a Core, waker: &Waker, roughly: bool) -> Self {
-        let id = WakerId::of(waker);
-        let running = Self::of(core, id, roughly);
-        // Inside the poll of another entry with the same waker, both are one task: to wake that one wakes this one.
-        if !(running.outer.waker == id && running.outer.listens) && core.listens() != id {
-            core.listen(waker, id);
-        }
-        running
-    }
-
-    #[inline]
-    fn of(core: &'a Core, waker: WakerId, roughly: bool) -> Self {
+    #[expect(clippy::inline_always, reason = "out of line, it would be moved about: a fifth of the cost")]
+    #[inline(always)]
+    fn new(core: &'a Core, waker: WakerId, roughly: bool) -> Self {
         let thread = local::thread();
         let current = Current { entry: core.id(), registry: core.shared.id, waker, listens: true };
         let (begun, outer) = local::begin(current, roughly);
         core.runs(begun, thread);
         Self { core, outer, begun, counts: true, may_block: false, timed: true }
+    }
+
+    /// Inside the poll of another entry with the same waker, both are one task: to wake that one wakes this one.
+    #[inline]
+    fn listen(&self, waker: &Waker, id: WakerId) {
+        if !(self.outer.waker == id && self.outer.listens) && self.core.listens() != id {
+            self.core.listen(waker, id);
+        }
     }
 }
 

@@ -151,6 +151,7 @@ pub(crate) fn set_waker(waker: WakerId) {
 ///
 /// Nothing else was polled since it was known: no time has passed. `roughly`: what was known before in the poll around
 /// this one will do.
+#[inline]
 pub(crate) fn begin(current: Current, roughly: bool) -> (u64, Current) {
     LOCAL.with(|local| {
         let outer = local.current();
@@ -167,6 +168,7 @@ pub(crate) fn begin(current: Current, roughly: bool) -> (u64, Current) {
 }
 
 /// Ends a poll, back to what was polled before, and gives the time. `None`, unless it is `wanted`.
+#[inline]
 pub(crate) fn end(outer: Current, wanted: bool) -> Option<u64> {
     LOCAL.with(|local| {
         local.set_current(outer);

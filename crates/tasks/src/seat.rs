@@ -24,7 +24,7 @@ use crate::{
 };
 
 /// A place for pieces of work of which there is one at a time, as the requests of a connection: each is listed while it
-/// lasts, and costs next to nothing to list.
+/// lasts, without a lock, and without its label being moved.
 ///
 /// Made by [`Kind::seat`](crate::Kind::seat), with the label of all of them: what tells them apart is to be looked up by the
 /// label when it is cloned or rendered. It is not listed while nothing has it.

@@ -98,7 +98,7 @@ impl Requests {
             Some(path) => path.as_str(),
             None => uri.authority().map_or("", |authority| authority.as_str()),
         };
-        self.current.write(work.since().to_bits(), method.as_str(), target);
+        self.current.write_alone(work.since().to_bits(), method.as_str(), target);
         self.in_flight.store(1, Release);
         number
     }
