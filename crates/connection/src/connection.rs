@@ -61,7 +61,7 @@ pub struct Connection<T, S: HttpService> {
     /// When it has grown old.
     retire: Option<Instant>,
     /// The last to go.
-    _entry: Arc<Entry>,
+    entry: Arc<Entry>,
 }
 
 impl<T, S: HttpService> Connection<T, S> {
@@ -88,7 +88,7 @@ impl<T, S: HttpService> Connection<T, S> {
             waker: None,
             settle: None,
             closing: None,
-            _entry: entry,
+            entry,
         }
     }
 }
@@ -102,6 +102,8 @@ where
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Ended> {
         let mut this = self.project();
+        // Where it was not spawned by its registry, there is no entry around its requests.
+        let _around = this.entry.kinds().requests.registry().around(cx);
         if !this.waker.as_ref().is_some_and(|waker| waker.will_wake(cx.waker())) {
             this.shared.listen(cx.waker());
             *this.waker = Some(cx.waker().clone());
@@ -259,7 +261,7 @@ impl<T, S: HttpService> fmt::Debug for Connection<T, S> {
             closing,
             began: _,
             retire: _,
-            _entry: _,
+            entry: _,
         } = self;
         f.debug_struct("Connection")
             .field("id", &shared.id)

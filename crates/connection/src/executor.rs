@@ -7,7 +7,6 @@ use std::sync::Arc;
 use graceful_tasks::Tracked;
 use http::{Method, Uri};
 use hyper::rt::Executor;
-use tokio::time::Instant;
 
 use self::stream::StreamTask;
 use crate::{Settings, registry::Entry, service::RequestGuard};
@@ -34,7 +33,9 @@ where
         } else {
             // The pump of an extended CONNECT (RFC 8441): it lives as long as the tunnel, without a limit, and counts as
             // a request, or the idle deadline would close a connection whose only work is a tunnel.
-            let (guard, work) = RequestGuard::new(&self.entry, &Method::CONNECT, &Uri::default(), Instant::now());
+            let shared = &self.entry.shared;
+            let work = self.entry.kinds().request(shared, shared.requests.next());
+            let guard = RequestGuard::new(&self.entry, &Method::CONNECT, &Uri::default(), &work);
             tokio::spawn(Tracked::new(work, async move {
                 future.await;
                 drop(guard);

@@ -155,10 +155,10 @@ impl<T: Unpin> CountedIo<T> {
             self.work = self.shared().take_upgraded_work();
         }
         let io = Pin::new(&mut self.io);
-        let part = graceful_tasks::Part::begin(self.work.as_mut(), cx);
-        let polled = poll(io, &mut Context::from_waker(part.waker()));
-        part.end(polled.is_pending());
-        polled
+        match &mut self.work {
+            Some(work) => work.poll(cx, |cx| poll(io, cx)),
+            None => poll(io, cx),
+        }
     }
 }
 

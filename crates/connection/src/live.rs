@@ -5,7 +5,7 @@ use std::{
     sync::Arc,
 };
 
-use graceful_tasks::{Entry, Kind, Registry};
+use graceful_tasks::{Entry, Kind, Registry, Seat};
 
 use crate::shared::Shared;
 
@@ -36,7 +36,12 @@ impl Kinds {
     }
 
     pub(crate) fn request(&self, shared: &Arc<Shared>, number: u64) -> Entry {
-        self.requests.enter(RequestLabel(Arc::clone(shared), number))
+        self.requests.enter(RequestLabel { shared: Arc::clone(shared), number: Some(number) })
+    }
+
+    /// For the requests of an HTTP/1 connection, one after the other.
+    pub(crate) fn seat(&self, shared: &Arc<Shared>) -> Seat {
+        self.requests.seat(RequestLabel { shared: Arc::clone(shared), number: None })
     }
 
     pub(crate) fn upgraded(&self, shared: &Arc<Shared>) -> Entry {
@@ -64,13 +69,24 @@ impl Display for ConnectionLabel {
 }
 
 /// Of the request with this number. Its method and path stay where they are until somebody asks.
-#[derive(Clone)]
-pub(crate) struct RequestLabel(Arc<Shared>, u64);
+pub(crate) struct RequestLabel {
+    shared: Arc<Shared>,
+    /// `None` in a seat: of the last one that began by the time of a look.
+    number: Option<u64>,
+}
+
+/// What a look gets: of one request for good.
+impl Clone for RequestLabel {
+    fn clone(&self) -> Self {
+        let Self { shared, number } = self;
+        Self { shared: Arc::clone(shared), number: number.or_else(|| Some(shared.requests.started())) }
+    }
+}
 
 impl Display for RequestLabel {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self(shared, number) = self;
-        let Some(live) = shared.requests.get(*number, shared.opened) else { return Ok(()) };
+        let Self { shared, number } = self;
+        let Some(live) = number.and_then(|number| shared.requests.get(number)) else { return Ok(()) };
         // Without the query: that may be a secret.
         write!(f, "{} {}", live.method, live.uri.path())?;
         if let Some(route) = &live.route {

@@ -152,7 +152,7 @@ impl Clock {
         }
         socket.take_read_seen();
         socket.take_body_seen();
-        let began = shared.opened + requests.last_began();
+        let began = graceful_tasks::lately().unwrap_or_else(Instant::now);
         let since = began + SYNCHRONOUS;
         *self = Self {
             phase: Phase::Idle,

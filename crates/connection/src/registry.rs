@@ -222,10 +222,10 @@ impl Registry {
                 entry: shared.work(),
                 requests: shared
                     .requests
-                    .list(shared.opened)
+                    .list()
                     .into_iter()
                     .map(|Live { method, uri, route, since, entry, .. }| {
-                        let age = now.duration_since(since);
+                        let age = now.duration_since(since.instant());
                         OpenRequest { method, uri, route, age, entry }
                     })
                     .collect(),

@@ -19,7 +19,6 @@ use http::{
 use http_body::Body;
 use hyper::body::Incoming;
 use pin_project::pin_project;
-use tokio::time::Instant;
 use tower_service::Service;
 
 use self::host::KnownHost;
@@ -69,11 +68,22 @@ pub(crate) struct Tracked<S> {
     settings: Arc<Settings>,
     /// The last valid `Host`, which is nearly always the next one as well.
     host: RefCell<KnownHost>,
+    /// HTTP/1: where its requests are listed among the live work. Made with the first one.
+    seat: RefCell<Option<tasks::Seat>>,
 }
 
 impl<S> Tracked<S> {
     pub(crate) fn new(service: S, entry: Arc<Entry>, upgrades: Upgrades, settings: Arc<Settings>) -> Self {
-        Self { service: Box::new(RefCell::new(service)), entry, upgrades, settings, host: RefCell::default() }
+        let service = Box::new(RefCell::new(service));
+        Self { service, entry, upgrades, settings, host: RefCell::default(), seat: RefCell::default() }
+    }
+
+    /// Lists a request among the live work.
+    fn list(&self, http2: bool) -> tasks::Entry {
+        let (kinds, shared) = (self.entry.kinds(), &self.entry.shared);
+        let seated =
+            if http2 { None } else { self.seat.borrow_mut().get_or_insert_with(|| kinds.seat(shared)).enter() };
+        seated.unwrap_or_else(|| kinds.request(shared, shared.requests.next()))
     }
 
     /// Whether the request may be handed to the service; if it asks for an upgrade, with a place for that.
@@ -101,7 +111,8 @@ impl<S: HttpService> hyper::service::Service<Request<Incoming>> for Tracked<S> {
         let http2 = request.version() == Version::HTTP_2;
         let now = tasks::now();
         let shared = &self.entry.shared;
-        let (mut guard, work) = RequestGuard::new(&self.entry, request.method(), request.uri(), now);
+        let work = self.list(http2);
+        let mut guard = RequestGuard::new(&self.entry, request.method(), request.uri(), &work);
         let mut flags =
             Flags { version: request.version(), connect: request.method() == Method::CONNECT, close: false };
         if http2 {
@@ -184,11 +195,9 @@ pub(crate) struct RequestGuard {
 }
 
 impl RequestGuard {
-    pub(crate) fn new(entry: &Arc<Entry>, method: &Method, uri: &Uri, since: Instant) -> (Self, tasks::Entry) {
-        let shared = &entry.shared;
-        let work = entry.kinds().request(shared, shared.requests.next());
-        let number = shared.begin_request(method, uri, since, work.id());
-        (Self { entry: Arc::clone(entry), number, work: None }, work)
+    pub(crate) fn new(entry: &Arc<Entry>, method: &Method, uri: &Uri, work: &tasks::Entry) -> Self {
+        let number = entry.shared.begin_request(method, uri, work);
+        Self { entry: Arc::clone(entry), number, work: None }
     }
 
     pub(crate) fn shared(&self) -> &Shared {

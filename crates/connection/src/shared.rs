@@ -185,12 +185,12 @@ impl Shared {
     // Requests.
 
     /// Gives the number to end it with.
-    pub(crate) fn begin_request(&self, method: &Method, uri: &Uri, since: Instant, work: u64) -> u64 {
+    pub(crate) fn begin_request(&self, method: &Method, uri: &Uri, work: &tasks::Entry) -> u64 {
         let (number, first) = if self.is_http2() {
-            self.requests.begin_stream(method.clone(), uri.clone(), since, work)
+            self.requests.begin_stream(method.clone(), uri.clone(), work)
         } else {
             self.socket.begin_request();
-            (self.requests.begin(method, uri, since.saturating_duration_since(self.opened), work), true)
+            (self.requests.begin(method, uri, work), true)
         };
         if first {
             self.set_state(ConnectionState::Active);

@@ -11,7 +11,7 @@ use std::{
 };
 
 use divan::{Bencher, counter::ItemsCount};
-use graceful_tasks::{Kind, Registry};
+use graceful_tasks::{Kind, Part, Registry};
 use tokio::runtime::Runtime;
 
 fn main() {
@@ -68,6 +68,25 @@ fn request(bencher: Bencher<'_, '_>) {
         bencher.counter(ItemsCount::new(1_usize)).bench_local(|| {
             let request = pin!(kind.track(black_box(&label).clone(), ready(1)));
             matches!(request.poll(cx), Poll::Ready(1))
+        });
+    });
+}
+
+/// As above, in a seat, and polled twice as a part: the future and the body.
+#[divan::bench]
+fn request_in_a_seat(bencher: Bencher<'_, '_>) {
+    let (kind, label) = kind();
+    let mut connection = kind.enter(label.clone());
+    let mut seat = kind.seat(label);
+    let mut cx = Context::from_waker(Waker::noop());
+    connection.poll(&mut cx, |cx| {
+        bencher.counter(ItemsCount::new(1_usize)).bench_local(|| {
+            let mut request = seat.enter();
+            for _ in 0..2 {
+                let part = Part::begin(request.as_mut(), cx);
+                black_box(part.waker());
+                part.end(false);
+            }
         });
     });
 }

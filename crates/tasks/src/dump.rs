@@ -106,7 +106,7 @@ impl Registry {
         // One that was late may have answered since.
         let now = clock::now();
         answers.resize_with(found.len(), || Asked::No);
-        let answered: Vec<_> = answers.into_iter().map(Asked::finish).collect();
+        let answered: Vec<_> = answers.into_iter().zip(&found).map(|(asked, found)| asked.finish(found)).collect();
         let untracked = untracked(&found);
         let look_up = move || {
             let mut resolver = Resolver::default();
@@ -153,14 +153,15 @@ impl Asked {
         }
     }
 
-    fn finish(self) -> Answered {
+    fn finish(self, found: &Found) -> Answered {
         match self {
             Self::No => Answered::No,
             Self::Answered(answered) => answered,
             Self::Waiting(mut answer) => match answer.try_recv() {
                 Ok(answer) => Answered::Yes(answer),
-                Err(oneshot::error::TryRecvError::Empty) => Answered::Late,
-                Err(oneshot::error::TryRecvError::Closed) => Answered::Gone,
+                Err(oneshot::error::TryRecvError::Empty) if found.core.is_still(found.id) => Answered::Late,
+                // In a seat, the question may have come right behind the end, so that nobody closed it.
+                Err(_) => Answered::Gone,
             },
         }
     }
@@ -172,13 +173,13 @@ fn ask(by_id: &HashMap<u64, &Found>, one: &Found, question: oneshot::Sender<Answ
     if one.figures.polls == 0 && one.figures.running == 0 {
         return None;
     }
-    let wake = one.core.home()?.ask(one.core.index(), one.id, question)?;
+    let wake = one.core.ask(one.id, question)?;
     if let Wake::Own(_) = wake {
         return Some(wake);
     }
     let mut inner = one;
     for _ in 0..DEEPEST {
-        let Some(outer) = by_id.get(&inner.parent) else { break };
+        let Some(outer) = by_id.get(&inner.figures.parent) else { break };
         match outer.core.waker() {
             Some(waker) => return Some(Wake::Own(waker)),
             None => inner = outer,
@@ -201,9 +202,9 @@ fn live(found: &Found, now: u64, waits: Waits) -> Live {
         id: found.id,
         kind: found.kind,
         label: escaped(&found.label.render()).into_owned(),
-        parent: (found.parent != 0).then_some(found.parent),
+        parent: (figures.parent != 0).then_some(figures.parent),
         spawned_at: found.place,
-        age: since(found.born),
+        age: since(figures.born),
         polls: figures.polls,
         busy: Duration::from_nanos(figures.busy),
         state,

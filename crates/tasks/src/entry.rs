@@ -3,12 +3,14 @@
 use std::{
     fmt,
     marker::PhantomData,
+    mem::ManuallyDrop,
     pin::Pin,
     sync::{
         Arc, Weak,
         atomic::{
-            AtomicU32, AtomicU64,
+            AtomicU32, AtomicU64, AtomicUsize,
             Ordering::{Acquire, Relaxed, Release},
+            fence,
         },
     },
     task::{Context, Poll, Waker},
@@ -18,8 +20,10 @@ use pin_project::pin_project;
 use tokio::sync::oneshot;
 
 use crate::{
+    Moment,
     inbox::{self, Inbox},
     local::{self, Current, WakerId},
+    seat::Tally,
     shard::Home,
     shared::Shared,
     trace::{Answer, Tapped},
@@ -31,18 +35,15 @@ use crate::{
 /// the work [through it](Self::poll), if there is something to poll; that is how a dump knows what runs, and where the
 /// rest waits. An entry that is never polled is just listed.
 ///
-/// Made by [`Kind::enter`](crate::Kind::enter).
+/// Made by [`Kind::enter`](crate::Kind::enter), or by [`Seat::enter`](crate::Seat::enter).
 #[must_use = "it ends when it is dropped"]
 pub struct Entry {
     core: Arc<Core>,
-    /// The waker that the core keeps a clone of; the default if none. While the clone lives, no other waker has its
-    /// identity.
-    listens: WakerId,
 }
 
 impl Entry {
     pub(crate) fn new(core: Arc<Core>) -> Self {
-        Self { core, listens: WakerId::default() }
+        Self { core }
     }
 
     /// Counts from 1, never used again in this process. What is entered while another is polled has that as its parent.
@@ -51,16 +52,24 @@ impl Entry {
         self.core.id()
     }
 
+    /// When it was made.
+    #[must_use]
+    pub fn since(&self) -> Moment {
+        Moment(self.core.born.load(Relaxed))
+    }
+
     /// Polls the work: counts it, says that it runs and on which thread, and hands on a context in which a dump can see
     /// where the work waits.
     ///
     /// It fits any poll function, as `poll_frame` of a body. If `poll` panics, the entry is not running any more, and
     /// can be polled again.
     pub fn poll<R>(&mut self, cx: &mut Context<'_>, poll: impl FnOnce(&mut Context<'_>) -> R) -> R {
-        let waker = WakerId::of(cx.waker());
-        let mut running = Running::new(&self.core, waker, false);
-        running.listen(cx.waker(), waker, &mut self.listens);
-        let asked = running.asked(cx.waker());
+        let id = WakerId::of(cx.waker());
+        let mut running = Running::new(&self.core, id, false);
+        running.listen(cx.waker(), id);
+        let asked = self.core.asked(cx.waker());
+        // A poll that a dump asked for does not end a wait.
+        running.counts = asked.is_none();
         let waker = asked.as_ref().map_or(cx.waker(), |asked| asked.waker(&asked));
         let polled = poll(&mut Context::from_waker(waker));
         if let Some(asked) = asked {
@@ -82,10 +91,15 @@ impl Entry {
 }
 
 impl Drop for Entry {
+    #[inline]
     fn drop(&mut self) {
-        // Gone if the registry is: then there is no list to be taken off.
-        if let Some(home) = self.core.home.upgrade() {
-            home.leave(self.core.index, self.listens != WakerId::default());
+        let core = &*self.core;
+        match &core.seat {
+            Some(tally) => {
+                core.rise();
+                tally.leave();
+            }
+            None => core.leave(),
         }
     }
 }
@@ -112,56 +126,127 @@ impl Drop for Entry {
 /// ```
 #[must_use = "the part is being polled until it ends"]
 pub struct Part<'a> {
-    running: Option<Running<'a>>,
-    /// Boxed: rare.
-    asked: Option<Box<Asked>>,
+    /// What is polled.
+    core: Option<&'a Core>,
+    /// The entry around it.
+    outer: u64,
+    /// Boxed: rare. It is small by that, and so costs less.
+    rare: Option<Box<Rare<'a>>>,
     waker: &'a Waker,
     /// What a thread polls is known to the thread.
     thread: PhantomData<*const ()>,
 }
 
+/// Of a part that is polled otherwise than most.
+#[derive(Default)]
+struct Rare<'a> {
+    /// It is not polled within the poll of an entry of its registry, or not with the same waker.
+    alone: Option<Running<'a>>,
+    asked: Option<Asked>,
+}
+
 impl<'a> Part<'a> {
     /// The poll begins.
+    #[expect(clippy::inline_always, reason = "out of line, what it gives would go through memory: half of the cost")]
+    #[inline(always)]
     pub fn begin(entry: Option<&'a mut Entry>, cx: &'a Context<'_>) -> Self {
-        let mut asked = None;
-        let running = entry.map(|Entry { core, listens }| {
-            let waker = WakerId::of(cx.waker());
-            let mut running = Running::part(core, waker);
-            running.listen(cx.waker(), waker, listens);
-            asked = running.asked(cx.waker()).map(Box::new);
-            running
-        });
-        Self { running, asked, waker: cx.waker(), thread: PhantomData }
+        let mut part = Self { core: None, outer: 0, rare: None, waker: cx.waker(), thread: PhantomData };
+        if let Some(entry) = entry {
+            let core: &'a Core = &entry.core;
+            let id = WakerId::of(part.waker);
+            match local::begin_part(core.shared.id, core.id(), id) {
+                Some(local::Around { entry, begun, thread, listens }) => {
+                    core.runs(begun, thread);
+                    part.core = Some(core);
+                    part.outer = entry;
+                    if !listens && core.listens() != id {
+                        core.listen(part.waker, id);
+                    }
+                }
+                None => part.begin_alone(core),
+            }
+            if core.inbox.is_asked() {
+                part.ask(core);
+            }
+        }
+        part
+    }
+
+    #[cold]
+    fn begin_alone(&mut self, core: &'a Core) {
+        let id = WakerId::of(self.waker);
+        let running = Running::new(core, id, true);
+        running.listen(self.waker, id);
+        self.rare.get_or_insert_default().alone = Some(running);
+    }
+
+    #[cold]
+    fn ask(&mut self, core: &'a Core) {
+        self.rare.get_or_insert_default().asked = Some(core.answer(self.waker));
     }
 
     /// What to poll it with.
     #[inline]
     #[must_use]
     pub fn waker(&self) -> &Waker {
-        self.asked.as_ref().map_or(self.waker, |asked| asked.waker(self))
+        match &self.rare {
+            None => self.waker,
+            Some(rare) => rare.asked.as_ref().map_or(self.waker, |asked| asked.waker(self)),
+        }
     }
 
     /// It was polled; `waits` is whether it was pending.
-    pub fn end(mut self, waits: bool) {
-        if let Some(running) = &mut self.running {
-            running.timed = waits;
+    #[expect(clippy::inline_always, reason = "as `begin`")]
+    #[inline(always)]
+    pub fn end(self, waits: bool) {
+        // `Drop` is for a panic; `stop` leaves nothing to be dropped.
+        ManuallyDrop::new(self).stop(waits, true);
+    }
+
+    /// `timed`: how long it took is to be known. If it was long, that is counted with what is around it.
+    #[inline]
+    fn stop(&mut self, timed: bool, ends: bool) {
+        if let Some(rare) = self.rare.take() {
+            self.stop_rare(*rare, timed, ends);
+        } else if let Some(core) = self.core.take() {
+            core.stops(local::end_part(self.outer, timed), true);
         }
-        if let Some(asked) = self.asked.take() {
+    }
+
+    #[cold]
+    fn stop_rare(&mut self, Rare { alone, asked }: Rare<'a>, timed: bool, ends: bool) {
+        if let Some(core) = self.core.take() {
+            core.stops(local::end_part(self.outer, timed), asked.is_none());
+            local::set_waker(WakerId::of(self.waker));
+        }
+        if let Some(mut alone) = alone {
+            (alone.timed, alone.counts) = (timed, asked.is_none());
+        }
+        if let Some(asked) = asked
+            && ends
+        {
             asked.answer();
         }
     }
 }
 
+/// After a panic.
+impl Drop for Part<'_> {
+    fn drop(&mut self) {
+        self.stop(true, false);
+    }
+}
+
 impl fmt::Debug for Part<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { running: _, asked: _, waker: _, thread: _ } = self;
+        let Self { core: _, outer: _, rare: _, waker: _, thread: _ } = self;
         f.debug_struct("Part").finish_non_exhaustive()
     }
 }
 
 impl fmt::Debug for Entry {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { core, listens: _ } = self;
+        let Self { core } = self;
         f.debug_struct("Entry").field("id", &core.id()).finish_non_exhaustive()
     }
 }
@@ -170,8 +255,6 @@ impl fmt::Debug for Entry {
 struct Running<'a> {
     core: &'a Core,
     outer: Current,
-    /// It is polled inside another entry of the registry with the same waker.
-    part: bool,
     begun: u64,
     counts: bool,
     may_block: bool,
@@ -180,71 +263,43 @@ struct Running<'a> {
 }
 
 impl<'a> Running<'a> {
+    #[expect(clippy::inline_always, reason = "out of line, it would be moved about: a fifth of the cost")]
+    #[inline(always)]
     fn new(core: &'a Core, waker: WakerId, roughly: bool) -> Self {
         let thread = local::thread();
-        let (begun, outer) = local::begin(Current { entry: core.id(), registry: core.shared.id, waker }, roughly);
+        let current = Current { entry: core.id(), registry: core.shared.id, waker, listens: true };
+        let (begun, outer) = local::begin(current, roughly);
         core.runs(begun, thread);
-        Self { core, outer, part: false, begun, counts: true, may_block: false, timed: true }
-    }
-
-    #[inline]
-    fn part(core: &'a Core, waker: WakerId) -> Self {
-        match local::begin_part(Current { entry: core.id(), registry: core.shared.id, waker }) {
-            Some((begun, outer)) => {
-                core.runs(begun, local::thread());
-                let outer = Current { entry: outer, registry: 0, waker };
-                Self { core, outer, part: true, begun, counts: true, may_block: false, timed: true }
-            }
-            None => Self::new(core, waker, true),
-        }
+        Self { core, outer, begun, counts: true, may_block: false, timed: true }
     }
 
     /// Inside the poll of another entry with the same waker, both are one task: to wake that one wakes this one.
     #[inline]
-    fn listen(&self, waker: &Waker, id: WakerId, listens: &mut WakerId) {
-        if self.outer.waker != id && *listens != id {
-            self.core.listen(waker);
-            *listens = id;
+    fn listen(&self, waker: &Waker, id: WakerId) {
+        if !(self.outer.waker == id && self.outer.listens) && self.core.listens() != id {
+            self.core.listen(waker, id);
         }
-    }
-
-    /// Whether a dump wants to know where it waits.
-    #[inline]
-    fn asked(&mut self, waker: &Waker) -> Option<Asked> {
-        self.core.inbox.is_asked().then(|| {
-            self.counts = false;
-            self.core.answer(waker)
-        })
     }
 }
 
 impl Drop for Running<'_> {
     #[inline]
     fn drop(&mut self) {
-        let Self { core, outer, part, begun, counts, may_block, timed } = self;
-        let now = if *part { local::end_part(outer.entry, *timed) } else { local::end(*outer, *timed) };
-        // One writer, the owner of the entry: a load and a store instead of a read-modify-write.
-        if let Some(now) = now {
-            let took = now.saturating_sub(*begun);
-            core.busy.store(core.busy.load(Relaxed) + took, Relaxed);
-            // That of a part is counted with what is around it.
-            if !*part && !*may_block {
-                core.shared.polled_for(took);
-            }
+        let Self { core, outer, begun, counts, may_block, timed } = self;
+        let now = local::end(*outer, *timed);
+        if let Some(now) = now
+            && !*may_block
+        {
+            core.shared.polled_for(now.saturating_sub(*begun));
         }
-        // A poll that a dump asked for does not end a wait.
-        if *counts {
-            core.polls.store(core.polls.load(Relaxed) + 1, Relaxed);
-            core.idle.store(now.unwrap_or(*begun), Relaxed);
-        }
-        core.running.store(0, Release);
+        core.stops(now, *counts);
     }
 }
 
 /// While a poll lasts that a dump has asked for.
 struct Asked {
     tapped: Tapped,
-    question: Option<oneshot::Sender<Answer>>,
+    question: Option<Question>,
 }
 
 impl Asked {
@@ -259,32 +314,48 @@ impl Asked {
         let answer = self.tapped.answer();
         if let Some(question) = self.question {
             // Nobody may be waiting any more.
-            let _ = question.send(answer);
+            let _ = question.answer.send(answer);
         }
     }
 }
 
 /// What outlives the entry: it is used for one after the other. All that says "under the shard's lock" runs while the
-/// core belongs to the entry that it is meant for.
+/// core belongs to the entry that it is meant for. With a seat's there is no lock: there, whoever reads looks at `id`
+/// before and after.
 pub(crate) struct Core {
-    /// 0: nobody's. Written under the shard's lock.
+    /// 0: nobody's. Written last when an entry begins, and first when it ends.
     id: AtomicU64,
+    /// What it was entered from, and when.
+    parent: AtomicU64,
+    born: AtomicU64,
+    /// For a seat: where it is counted.
+    seat: Option<Arc<Tally>>,
     index: u32,
     home: Weak<dyn Home>,
     shared: Arc<Shared>,
-    /// When the poll that it is in began; 0 if it is in none. This and the next four have one writer, the entry's owner.
+    /// When the poll that it is in began; 0 if it is in none. This and those up to the inbox have one writer, the entry's
+    /// owner.
     running: AtomicU64,
     /// When the last one ended, or the entry was made.
     idle: AtomicU64,
     thread: AtomicU32,
     polls: AtomicU64,
     busy: AtomicU64,
+    /// The waker that the inbox keeps a clone of; the default if none. While the clone lives, no other waker has its
+    /// identity.
+    listens: [AtomicUsize; 2],
     /// Locked after the shard, or alone.
-    inbox: Inbox<oneshot::Sender<Answer>, tokio::task::Id>,
+    inbox: Inbox<Question, tokio::task::Id>,
+}
+
+/// To one entry: what has its core after it does not answer.
+pub(crate) struct Question {
+    entry: u64,
+    answer: oneshot::Sender<Answer>,
 }
 
 /// What an entry leaves behind; the task is the tokio task that stored the waker.
-pub(crate) type Kept = inbox::Kept<oneshot::Sender<Answer>, tokio::task::Id>;
+pub(crate) type Kept = inbox::Kept<Question, tokio::task::Id>;
 
 /// Who makes an entry answer.
 pub(crate) enum Wake {
@@ -297,6 +368,8 @@ pub(crate) enum Wake {
 /// What a dump reads of an entry.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Figures {
+    pub(crate) parent: u64,
+    pub(crate) born: u64,
     pub(crate) running: u64,
     pub(crate) thread: u32,
     pub(crate) idle: u64,
@@ -305,9 +378,13 @@ pub(crate) struct Figures {
 }
 
 impl Core {
-    pub(crate) fn new(index: u32, home: Weak<dyn Home>, shared: Arc<Shared>) -> Self {
+    /// `seat` is where it is counted, if it is a seat's.
+    pub(crate) fn new(index: u32, home: Weak<dyn Home>, shared: Arc<Shared>, seat: Option<Arc<Tally>>) -> Self {
         Self {
             id: AtomicU64::new(0),
+            parent: AtomicU64::new(0),
+            born: AtomicU64::new(0),
+            seat,
             index,
             home,
             shared,
@@ -316,16 +393,26 @@ impl Core {
             thread: AtomicU32::new(0),
             polls: AtomicU64::new(0),
             busy: AtomicU64::new(0),
+            listens: [AtomicUsize::new(0), AtomicUsize::new(0)],
             inbox: Inbox::new(),
         }
     }
 
+    /// Acquire: pairs with the stores in `begin` and `rise`, so that who sees an entry sees its own figures.
+    #[inline]
     pub(crate) fn id(&self) -> u64 {
-        self.id.load(Relaxed)
+        self.id.load(Acquire)
     }
 
     pub(crate) fn shared(&self) -> &Shared {
         &self.shared
+    }
+
+    /// Takes it off the list of its home, which is gone if the registry is.
+    fn leave(&self) {
+        if let Some(home) = self.home() {
+            home.leave(self.index);
+        }
     }
 
     pub(crate) const fn index(&self) -> u32 {
@@ -336,28 +423,75 @@ impl Core {
         self.home.upgrade()
     }
 
-    /// Under the shard's lock.
-    pub(crate) fn begin(&self, id: u64, born: u64) {
-        self.id.store(id, Relaxed);
+    /// Under the shard's lock; or by a seat, which is its only owner.
+    #[inline]
+    pub(crate) fn begin(&self, id: u64, parent: u64, born: u64) {
+        // Pairs with the fence in `is_still`: who reads any of what follows also sees that the former one is gone.
+        fence(Release);
+        self.parent.store(parent, Relaxed);
+        self.born.store(born, Relaxed);
         self.running.store(0, Relaxed);
         self.idle.store(born, Relaxed);
         self.polls.store(0, Relaxed);
         self.busy.store(0, Relaxed);
+        self.id.store(id, Release);
+    }
+
+    /// By a seat: an entry takes it.
+    #[inline]
+    pub(crate) fn sit(&self, id: u64, parent: u64, born: u64) {
+        if let Some(tally) = &self.seat {
+            tally.enter();
+        }
+        self.begin(id, parent, born);
+    }
+
+    /// Whether all that was read since `id` was seen is of that entry.
+    pub(crate) fn is_still(&self, id: u64) -> bool {
+        fence(Acquire);
+        self.id.load(Relaxed) == id
     }
 
     /// Under the shard's lock; gives what is to be dropped without it.
-    pub(crate) fn end(&self, listens: bool) -> Option<Kept> {
-        self.id.store(0, Relaxed);
+    pub(crate) fn end(&self) -> Option<Kept> {
+        self.id.store(0, Release);
+        let listened = self.listens() != WakerId::default();
+        if listened {
+            self.set_listens(WakerId::default());
+        }
         // What is asked, is asked under the shard's lock, too.
-        self.inbox.empty(listens)
+        self.inbox.empty(listened)
     }
 
-    /// Under the shard's lock. `None` if it is running: its worker may be stuck in it.
-    pub(crate) fn ask(&self, answer: oneshot::Sender<Answer>) -> Option<Wake> {
-        if self.running.load(Relaxed) != 0 {
+    /// Ends the entry that has the seat. The waker stays: the next one is polled with the same.
+    #[inline]
+    fn rise(&self) {
+        self.id.store(0, Release);
+        // What is put later is taken back by whoever puts it, or found out by its number: see `Question`.
+        if self.inbox.is_asked() {
+            drop(self.inbox.take());
+        }
+    }
+
+    /// Puts a question to the entry `id`, and gives who makes it answer. `None` if it has ended, or is being polled.
+    pub(crate) fn ask(&self, id: u64, answer: oneshot::Sender<Answer>) -> Option<Wake> {
+        if self.seat.is_none() {
+            return self.home()?.ask(self.index, id, answer);
+        }
+        let wake = self.put(id, answer);
+        if !self.is_still(id) {
+            drop(self.inbox.take());
             return None;
         }
-        Some(self.inbox.ask(answer).map_or(Wake::Outer, Wake::Own))
+        wake
+    }
+
+    /// As [`ask`](Self::ask), under the shard's lock. What is running is not asked: its worker may be stuck in it.
+    pub(crate) fn put(&self, id: u64, answer: oneshot::Sender<Answer>) -> Option<Wake> {
+        if self.id() != id || self.running.load(Relaxed) != 0 {
+            return None;
+        }
+        Some(self.inbox.ask(Question { entry: id, answer }).map_or(Wake::Outer, Wake::Own))
     }
 
     /// Says that it runs from now on.
@@ -368,19 +502,53 @@ impl Core {
         self.running.store(since, Release);
     }
 
+    /// Says that it does not run any more, if it is known since when. One writer, the owner of the entry: a load and a
+    /// store instead of a read-modify-write. `counts` is whether the poll ends a wait: one that a dump asked for does not.
+    #[inline]
+    fn stops(&self, now: Option<u64>, counts: bool) {
+        let begun = self.running.load(Relaxed);
+        if let Some(now) = now {
+            self.busy.store(self.busy.load(Relaxed) + now.saturating_sub(begun), Relaxed);
+        }
+        if counts {
+            self.polls.store(self.polls.load(Relaxed) + 1, Relaxed);
+            self.idle.store(now.unwrap_or(begun), Relaxed);
+        }
+        self.running.store(0, Release);
+    }
+
+    /// Asks it, if a dump wants to know where it waits.
+    #[inline]
+    fn asked(&self, waker: &Waker) -> Option<Asked> {
+        self.inbox.is_asked().then(|| self.answer(waker))
+    }
+
     #[cold]
     fn answer(&self, waker: &Waker) -> Asked {
-        let question = self.inbox.take();
-        let tapped = Tapped::new(self.id(), waker);
+        let id = self.id();
+        let question = self.inbox.take().filter(|question| question.entry == id);
+        let tapped = Tapped::new(id, waker);
         // What is polled inside compares its waker with this one.
         local::set_waker(WakerId::of(tapped.waker(0)));
         Asked { tapped, question }
     }
 
+    #[inline]
+    fn listens(&self) -> WakerId {
+        let [data, vtable] = &self.listens;
+        WakerId(data.load(Relaxed), vtable.load(Relaxed))
+    }
+
+    fn set_listens(&self, WakerId(data, vtable): WakerId) {
+        self.listens[0].store(data, Relaxed);
+        self.listens[1].store(vtable, Relaxed);
+    }
+
     /// Only when the waker is another one than before: for most entries once.
     #[cold]
-    fn listen(&self, waker: &Waker) {
+    fn listen(&self, waker: &Waker, id: WakerId) {
         self.inbox.listen(waker.clone(), tokio::task::try_id());
+        self.set_listens(id);
     }
 
     /// `None` if it has none, or runs in the task of the entry around it.
@@ -397,6 +565,8 @@ impl Core {
             // Acquire: pairs with the store in `runs`, so that thread and poll belong together.
             let running = self.running.load(Acquire);
             let figures = Figures {
+                parent: self.parent.load(Relaxed),
+                born: self.born.load(Relaxed),
                 running,
                 thread: self.thread.load(Acquire),
                 idle: self.idle.load(Acquire),
@@ -406,6 +576,15 @@ impl Core {
             if self.running.load(Relaxed) == running {
                 return figures;
             }
+        }
+    }
+}
+
+impl Drop for Core {
+    fn drop(&mut self) {
+        // A seat is given back when neither it nor its entry is left; a shard keeps the others.
+        if self.seat.is_some() {
+            self.leave();
         }
     }
 }

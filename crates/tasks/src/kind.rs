@@ -9,9 +9,10 @@ use std::{
 use tokio::task::JoinHandle;
 
 use crate::{
-    Entry, Registry, Tracked,
+    Entry, Registry, Seat, Tracked,
     entry::Figures,
     local,
+    seat::Seats,
     shard::{Found, Shard},
     shared::{KindShared, Shared},
     spawn,
@@ -33,18 +34,25 @@ pub(crate) struct Inner<L> {
     shared: Arc<KindShared>,
     /// As many as a power of two; each is used by its own threads, mostly.
     shards: Box<[Arc<Shard<L>>]>,
+    /// As many.
+    seats: Box<[Arc<Seats<L>>]>,
 }
 
 impl<L: Display + Clone + Send + 'static> Inner<L> {
     pub(crate) fn new(name: &'static str, registry: &Arc<Shared>) -> Self {
         let shared = Arc::new(KindShared::new(name));
         let shards = (0..shards()).map(|_| Shard::new(Arc::clone(&shared), Arc::clone(registry))).collect();
-        Self { shared, shards }
+        let seats = (0..self::shards()).map(|_| Seats::new(&shared, registry)).collect();
+        Self { shared, shards, seats }
     }
 
     pub(crate) fn enter(&self, label: L, place: &'static Location<'static>) -> Entry {
         let shard = &self.shards[local::thread() as usize & (self.shards.len() - 1)];
         Entry::new(shard.enter(local::next_id(), label, local::current().entry, place))
+    }
+
+    fn seat(&self, label: L, place: &'static Location<'static>) -> Seat {
+        self.seats[local::thread() as usize & (self.seats.len() - 1)].seat(label, place)
     }
 }
 
@@ -62,6 +70,12 @@ impl<L: Display + Clone + Send + 'static> Kind<L> {
     #[track_caller]
     pub fn enter(&self, label: L) -> Entry {
         self.inner.enter(label, Location::caller())
+    }
+
+    /// A place for one piece of work after the other, all with this label and from this place, the caller's.
+    #[track_caller]
+    pub fn seat(&self, label: L) -> Seat {
+        self.inner.seat(label, Location::caller())
     }
 
     /// Lists `future` until it is dropped, wherever it runs. The place is the caller's.
@@ -156,7 +170,9 @@ pub(crate) trait AnyKind: Send + Sync {
 
 impl<L: Send + 'static> Inner<L> {
     fn tally(&self) -> (usize, u64) {
-        self.shards.iter().map(|shard| shard.tally()).fold((0, 0), |(a, b), (c, d)| (a + c, b + d))
+        let shards = self.shards.iter().map(|shard| shard.tally());
+        let seats = self.seats.iter().map(|seats| seats.tally());
+        shards.chain(seats).fold((0, 0), |(a, b), (c, d)| (a + c, b + d))
     }
 }
 
@@ -171,6 +187,7 @@ impl<L: Display + Clone + Send + 'static> AnyKind for Inner<L> {
 
     fn find(&self, found: &mut Vec<Found>, wanted: &dyn Fn(&Figures) -> bool) {
         self.shards.iter().for_each(|shard| shard.find(found, wanted));
+        self.seats.iter().for_each(|seats| seats.find(found, wanted));
     }
 
     fn into_any(self: Arc<Self>) -> Arc<dyn Any + Send + Sync> {
@@ -213,14 +230,14 @@ struct Waiting<'a>(&'a KindShared);
 
 impl<'a> Waiting<'a> {
     fn new(kind: &'a KindShared) -> Self {
-        kind.waiting.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+        kind.wait();
         Self(kind)
     }
 }
 
 impl Drop for Waiting<'_> {
     fn drop(&mut self) {
-        self.0.waiting.fetch_sub(1, std::sync::atomic::Ordering::Relaxed);
+        self.0.wait_no_more();
     }
 }
 

@@ -87,8 +87,9 @@
 //! The memory of the largest number of entries that there ever was is kept, some 300 bytes each.
 //!
 //! What is a part of a poll that is timed anyway, as a request in its connection, costs less: a [`Part`] looks at the
-//! clock only if it has to wait. A request of `graceful`, with the poll of its connection, pays 1,100 instructions for being
-//! listed, no allocation, and one look at the clock at most.
+//! clock only if it has to wait, and a [`Seat`] lists one such piece of work after the other without a lock. A request of
+//! `graceful`, with the poll of its connection, pays some 600 instructions for being listed, no allocation, and two looks at
+//! the clock, of that poll.
 //!
 //! # When not to use it
 //!
@@ -107,6 +108,7 @@ mod leak;
 mod live;
 mod local;
 mod registry;
+mod seat;
 mod shard;
 mod shared;
 mod spawn;
@@ -118,13 +120,15 @@ mod trace;
 mod watchdog;
 
 pub use self::claim::Claim;
+pub use self::clock::Moment;
 pub use self::dump::DumpLimits;
 pub use self::entry::{Entry, Part, Tracked};
 pub use self::kind::Kind;
 pub use self::leak::{LeakCheck, LeakGuard, Leaks, leak_checked};
 pub use self::live::{Dump, Group, Live, State, Waits};
-pub use self::local::{now, time_is};
+pub use self::local::{AroundGuard, lately, now, time_is};
 pub use self::registry::{DefaultGuard, KindStats, Registry, Stats};
+pub use self::seat::Seat;
 pub use self::spawn::{spawn, spawn_blocking, spawn_named};
 pub use self::stack::{Frame, Stack};
 pub use self::thread::Thread;

@@ -2,6 +2,7 @@
 
 use std::{
     cell::{Cell, RefCell},
+    marker::PhantomData,
     sync::{
         Mutex, PoisonError,
         atomic::{AtomicU64, Ordering::Relaxed},
@@ -15,7 +16,7 @@ use crate::{Registry, Thread, clock};
 
 /// Which waker: its data and its functions. Good for comparing with a waker that is alive.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) struct WakerId(usize, usize);
+pub(crate) struct WakerId(pub(crate) usize, pub(crate) usize);
 
 impl WakerId {
     pub(crate) fn of(waker: &Waker) -> Self {
@@ -32,6 +33,8 @@ pub(crate) struct Current {
     pub(crate) registry: u64,
     /// What it is polled with: an entry inside that is polled with the same runs in the same task.
     pub(crate) waker: WakerId,
+    /// Whether a dump knows how to wake that task; if it does not, the entry inside has to listen.
+    pub(crate) listens: bool,
 }
 
 /// How good the time is that a thread knows, within the poll of an entry.
@@ -56,10 +59,11 @@ struct Local {
     entry: Cell<u64>,
     registry: Cell<u64>,
     waker: Cell<WakerId>,
-    /// What time it was last known to be, within the poll of an entry; 0 outside.
+    listens: Cell<bool>,
+    /// What time it was last known to be, within the poll of an entry or [`Registry::around`]; 0 outside.
     at: Cell<u64>,
     known: Cell<Known>,
-    /// When the outermost poll began.
+    /// Of the last look at the clock for a begin.
     began: Cell<Option<Instant>>,
     /// The entry for which the waker of the one around it is being cloned.
     into: Cell<u64>,
@@ -67,7 +71,30 @@ struct Local {
 
 impl Local {
     fn current(&self) -> Current {
-        Current { entry: self.entry.get(), registry: self.registry.get(), waker: self.waker.get() }
+        Current {
+            entry: self.entry.get(),
+            registry: self.registry.get(),
+            waker: self.waker.get(),
+            listens: self.listens.get(),
+        }
+    }
+
+    fn set_current(&self, Current { entry, registry, waker, listens }: Current) {
+        self.entry.set(entry);
+        self.registry.set(registry);
+        self.waker.set(waker);
+        self.listens.set(listens);
+    }
+
+    /// Whether what the time is may be kept.
+    fn is_inside(&self) -> bool {
+        self.registry.get() != 0
+    }
+
+    fn look(&self) -> u64 {
+        let now = Instant::now();
+        self.began.set(Some(now));
+        clock::at(now)
     }
 
     fn set(&self, at: u64, known: Known) {
@@ -84,6 +111,7 @@ thread_local! {
             entry: Cell::new(0),
             registry: Cell::new(0),
             waker: Cell::new(WakerId(0, 0)),
+            listens: Cell::new(false),
             at: Cell::new(0),
             known: Cell::new(Known::Roughly),
             began: Cell::new(None),
@@ -123,6 +151,7 @@ pub(crate) fn set_waker(waker: WakerId) {
 ///
 /// Nothing else was polled since it was known: no time has passed. `roughly`: what was known before in the poll around
 /// this one will do.
+#[inline]
 pub(crate) fn begin(current: Current, roughly: bool) -> (u64, Current) {
     LOCAL.with(|local| {
         let outer = local.current();
@@ -130,59 +159,111 @@ pub(crate) fn begin(current: Current, roughly: bool) -> (u64, Current) {
             Known::Event | Known::Told => local.at.get(),
             // What is polled inside begins later than what is around it.
             _ if roughly && local.at.get() != 0 => local.at.get() + 1,
-            _ => {
-                let now = Instant::now();
-                local.began.set(Some(now));
-                clock::at(now)
-            }
+            _ => local.look(),
         };
         local.set(at, if outer.entry == 0 { Known::Begin } else { Known::Roughly });
-        local.entry.set(current.entry);
-        local.registry.set(current.registry);
-        local.waker.set(current.waker);
+        local.set_current(current);
         (at, outer)
     })
 }
 
 /// Ends a poll, back to what was polled before, and gives the time. `None`, unless it is `wanted`.
+#[inline]
 pub(crate) fn end(outer: Current, wanted: bool) -> Option<u64> {
     LOCAL.with(|local| {
-        local.registry.set(outer.registry);
-        local.waker.set(outer.waker);
-        end_in(local, outer.entry, wanted)
+        local.set_current(outer);
+        end_in(local, wanted)
     })
 }
 
-/// Begins the poll of an entry inside that of another one of the same registry, with the same waker; gives roughly the
-/// time, and that other entry. `None` if it is not so.
+/// What is polled around a part.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Around {
+    pub(crate) entry: u64,
+    /// Roughly the time.
+    pub(crate) begun: u64,
+    pub(crate) thread: u32,
+    /// As of [`Current`].
+    pub(crate) listens: bool,
+}
+
+/// Begins the poll of an entry inside that of another one of the same registry, with the same waker; `None` if it is not
+/// so.
 #[inline]
-pub(crate) fn begin_part(Current { entry, registry, waker }: Current) -> Option<(u64, u64)> {
+pub(crate) fn begin_part(registry: u64, entry: u64, waker: WakerId) -> Option<Around> {
     LOCAL.with(|local| {
         if local.registry.get() != registry || local.waker.get() != waker {
             return None;
         }
-        let at = local.at.get() + 1;
-        local.set(at, Known::Roughly);
-        Some((at, local.entry.replace(entry)))
+        let begun = match local.at.get() {
+            0 => local.look(),
+            // What is polled inside begins later than what is around it.
+            at => at + 1,
+        };
+        local.set(begun, Known::Roughly);
+        let outer = local.entry.replace(entry);
+        Some(Around { entry: outer, begun, thread: local.thread.get(), listens: local.listens.get() })
     })
 }
 
 /// As [`end`], of what [`begin_part`] began.
 #[inline]
 pub(crate) fn end_part(outer: u64, wanted: bool) -> Option<u64> {
-    LOCAL.with(|local| end_in(local, outer, wanted))
+    LOCAL.with(|local| {
+        local.entry.set(outer);
+        end_in(local, wanted)
+    })
 }
 
 #[inline]
-fn end_in(local: &Local, outer: u64, wanted: bool) -> Option<u64> {
+fn end_in(local: &Local, wanted: bool) -> Option<u64> {
     let now = wanted.then(|| if local.known.get() == Known::Told { local.at.get() } else { clock::now() });
-    local.entry.set(outer);
     match now {
-        _ if outer == 0 => local.set(0, Known::Roughly),
+        _ if !local.is_inside() => local.set(0, Known::Roughly),
         Some(now) => local.set(now, Known::Event),
         None => local.known.set(Known::Roughly),
     }
     now
+}
+
+/// Of [`Registry::around`]: until it is dropped.
+#[must_use = "it lasts until it is dropped"]
+#[derive(Debug)]
+pub struct AroundGuard {
+    outer: Option<Current>,
+    /// It belongs to the thread that it was made on.
+    thread: PhantomData<*const ()>,
+}
+
+/// As the begin of a poll of an entry of `registry` that nobody knows how to wake; nothing in the poll of a real one with
+/// the same waker.
+#[inline]
+pub(crate) fn around(registry: u64, waker: WakerId) -> AroundGuard {
+    LOCAL.with(|local| {
+        let is_there = local.registry.get() == registry && local.waker.get() == waker;
+        let outer = (!is_there).then(|| {
+            let outer = local.current();
+            // The number of the thread is known to whom parts ask.
+            thread();
+            local.set_current(Current { registry, waker, listens: false, ..outer });
+            outer
+        });
+        AroundGuard { outer, thread: PhantomData }
+    })
+}
+
+impl Drop for AroundGuard {
+    #[inline]
+    fn drop(&mut self) {
+        if let Some(outer) = self.outer {
+            LOCAL.with(|local| {
+                local.set_current(outer);
+                if !local.is_inside() {
+                    local.set(0, Known::Roughly);
+                }
+            });
+        }
+    }
 }
 
 /// What time it is, for an entry that is made: known if it was asked for, or told, and nothing was polled since.
@@ -190,9 +271,9 @@ pub(crate) fn entered() -> u64 {
     LOCAL.with(|local| {
         let at = match local.known.get() {
             Known::Event | Known::Told => local.at.get(),
-            Known::Begin | Known::Roughly => clock::now(),
+            Known::Begin | Known::Roughly => local.look(),
         };
-        if local.entry.get() != 0 {
+        if local.is_inside() {
             local.set(at, Known::Event);
         }
         at
@@ -210,7 +291,8 @@ pub fn now() -> Instant {
         }
         _ => {
             let now = Instant::now();
-            if local.entry.get() != 0 {
+            if local.is_inside() {
+                local.began.set(Some(now));
                 local.set(clock::at(now), Known::Event);
             }
             now
@@ -218,12 +300,20 @@ pub fn now() -> Instant {
     })
 }
 
+/// What [`now`] last gave within the poll that this is called in, or when that began, if that is later: the time, without a
+/// look at the clock, for who can do with less. `None` outside of polls.
+#[must_use]
+pub fn lately() -> Option<Instant> {
+    LOCAL.with(|local| local.began.get().filter(|_| local.at.get() != 0))
+}
+
 /// Tells the entry that is being polled what time it is, to save it a look at the clock.
 ///
 /// For whoever has just looked, right before the poll comes to its end. Outside of polls it does nothing.
 pub fn time_is(at: Instant) {
     LOCAL.with(|local| {
-        if local.entry.get() != 0 {
+        if local.is_inside() {
+            local.began.set(Some(at));
             local.set(clock::at(at), Known::Told);
         }
     });

@@ -8,17 +8,18 @@ use std::{
         Arc, Mutex, MutexGuard, OnceLock, PoisonError, RwLock, Weak,
         atomic::{AtomicBool, AtomicU64, Ordering::Relaxed},
     },
+    task::Context,
     time::Duration,
 };
 
 use tokio::{sync::watch, task::JoinHandle};
 
 use crate::{
-    Kind, Stopping, Token,
+    AroundGuard, Kind, Stopping, Token,
     dump::LastDump,
     entry::Figures,
     kind::{self, AnyKind},
-    local,
+    local::{self, WakerId},
     shard::Found,
     shared::Shared,
     spawn,
@@ -205,6 +206,15 @@ impl Registry {
         spawn::start_blocking(self, self.inner.blocking.enter(name.into(), Location::caller()), work)
     }
 
+    /// Until the guard is dropped, entries of this registry that are polled with the waker of `cx` are polled as within the
+    /// poll of another entry, though there may be none: they look at the clock together.
+    ///
+    /// For a poll in which several are made or polled; where there is an entry around, it does nothing.
+    #[inline]
+    pub fn around(&self, cx: &Context<'_>) -> AroundGuard {
+        local::around(self.inner.shared.id, WakerId::of(cx.waker()))
+    }
+
     /// How many entries live.
     #[must_use]
     pub fn len(&self) -> usize {
@@ -297,7 +307,7 @@ impl Registry {
         let kinds = self.kinds().clone();
         let mut found = Vec::new();
         kinds.iter().for_each(|kind| kind.find(&mut found, &wanted));
-        found.sort_unstable_by_key(|found| (found.born, found.id));
+        found.sort_unstable_by_key(|found| (found.figures.born, found.id));
         found
     }
 

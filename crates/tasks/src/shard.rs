@@ -39,12 +39,10 @@ struct Slot<L> {
     live: Option<About<L>>,
 }
 
-/// What does not change while an entry lives.
-pub(crate) struct About<L> {
-    pub(crate) label: L,
-    pub(crate) parent: u64,
-    pub(crate) place: &'static Location<'static>,
-    pub(crate) born: u64,
+/// What does not change while an entry lives, and is not in its core.
+struct About<L> {
+    label: L,
+    place: &'static Location<'static>,
     /// For what was spawned.
     abort: Option<AbortHandle>,
 }
@@ -55,9 +53,7 @@ pub(crate) struct Found {
     pub(crate) id: u64,
     pub(crate) kind: &'static str,
     pub(crate) label: Label,
-    pub(crate) parent: u64,
     pub(crate) place: &'static Location<'static>,
-    pub(crate) born: u64,
     pub(crate) abort: Option<AbortHandle>,
     pub(crate) figures: Figures,
 }
@@ -69,15 +65,19 @@ pub(crate) struct Found {
 pub(crate) struct Label(Mutex<Box<dyn Display + Send>>);
 
 impl Label {
+    pub(crate) fn new(label: impl Display + Send + 'static) -> Self {
+        Self(Mutex::new(Box::new(label)))
+    }
+
     pub(crate) fn render(&self) -> String {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).to_string()
     }
 }
 
-/// What an entry needs of its shard, whatever the label's type.
+/// What an entry needs of where it is listed, whatever the label's type.
 pub(crate) trait Home: Send + Sync {
-    /// Ends the entry in `index`. `listens`: it may have stored a waker.
-    fn leave(&self, index: u32, listens: bool);
+    /// Ends the entry in `index`; or the seat.
+    fn leave(&self, index: u32);
     /// Puts a question to the entry `id`, and gives who makes it answer. `None` if it has ended or is being
     /// polled.
     fn ask(&self, index: u32, id: u64, answer: oneshot::Sender<Answer>) -> Option<Wake>;
@@ -106,7 +106,7 @@ impl<L> Shard<L> {
 impl<L: Display + Clone + Send + 'static> Shard<L> {
     pub(crate) fn enter(&self, id: u64, label: L, parent: u64, place: &'static Location<'static>) -> Arc<Core> {
         let born = local::entered();
-        let about = About { label, parent, place, born, abort: None };
+        let about = About { label, place, abort: None };
         let mut slab = self.lock();
         let index = match slab.free.pop() {
             Some(index) => index,
@@ -115,7 +115,7 @@ impl<L: Display + Clone + Send + 'static> Shard<L> {
         slab.live += 1;
         slab.entered += 1;
         let slot = &mut slab.slots[index as usize];
-        slot.core.begin(id, born);
+        slot.core.begin(id, parent, born);
         slot.live = Some(about);
         Arc::clone(&slot.core)
     }
@@ -124,7 +124,7 @@ impl<L: Display + Clone + Send + 'static> Shard<L> {
     fn grow(&self, slab: &mut Slab<L>) -> u32 {
         let index = u32::try_from(slab.slots.len()).expect("four thousand million entries do not fit into memory");
         let home: Weak<Self> = Weak::clone(&self.this);
-        let core = Arc::new(Core::new(index, home, Arc::clone(&self.shared)));
+        let core = Arc::new(Core::new(index, home, Arc::clone(&self.shared), None));
         slab.slots.push(Slot { core, live: None });
         index
     }
@@ -137,7 +137,7 @@ impl<L: Display + Clone + Send + 'static> Shard<L> {
             let slab = self.lock();
             let end = slab.slots.len().min(next + STEP);
             for Slot { core, live } in &slab.slots[next..end] {
-                let Some(About { label, parent, place, born, abort }) = live else { continue };
+                let Some(About { label, place, abort }) = live else { continue };
                 let figures = core.figures();
                 if !wanted(&figures) {
                     continue;
@@ -146,10 +146,8 @@ impl<L: Display + Clone + Send + 'static> Shard<L> {
                     core: Arc::clone(core),
                     id: core.id(),
                     kind: self.kind.name,
-                    label: Label(Mutex::new(Box::new(label.clone()))),
-                    parent: *parent,
+                    label: Label::new(label.clone()),
                     place,
-                    born: *born,
                     abort: abort.clone(),
                     figures,
                 });
@@ -163,28 +161,27 @@ impl<L: Display + Clone + Send + 'static> Shard<L> {
 }
 
 impl<L: Display + Clone + Send + 'static> Home for Shard<L> {
-    fn leave(&self, index: u32, listens: bool) {
+    fn leave(&self, index: u32) {
         let (about, kept, empty) = {
             let mut slab = self.lock();
             let Some(slot) = slab.slots.get_mut(index as usize) else { return };
             let about = slot.live.take();
             // Under the lock: afterwards the core may be somebody else's.
-            let kept = slot.core.end(listens);
+            let kept = slot.core.end();
             slab.live -= 1;
             slab.free.push(index);
             (about, kept, slab.live == 0)
         };
         // Foreign code: only now, without the lock, and with the books in order if it panics.
         if empty {
-            self.kind.shard_is_empty();
+            self.kind.is_emptier();
         }
         drop((about, kept));
     }
 
     fn ask(&self, index: u32, id: u64, answer: oneshot::Sender<Answer>) -> Option<Wake> {
         let slab = self.lock();
-        let Slot { core, live: Some(_) } = slab.slots.get(index as usize)? else { return None };
-        (core.id() == id).then(|| core.ask(answer)).flatten()
+        slab.slots.get(index as usize)?.core.put(id, answer)
     }
 
     fn set_abort(&self, index: u32, id: u64, abort: AbortHandle) {
@@ -203,4 +200,4 @@ impl<L: Display + Clone + Send + 'static> Home for Shard<L> {
 }
 
 /// Slots looked at under one lock: some 20 µs.
-const STEP: usize = 128;
+pub(crate) const STEP: usize = 128;

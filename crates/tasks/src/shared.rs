@@ -1,7 +1,10 @@
 //! What all parts of one registry share, and no list of anything.
 
 use std::{
-    sync::atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed},
+    sync::atomic::{
+        AtomicU64, AtomicUsize,
+        Ordering::{Relaxed, SeqCst},
+    },
     time::Duration,
 };
 
@@ -54,9 +57,9 @@ impl Shared {
 pub(crate) struct KindShared {
     pub(crate) name: &'static str,
     /// How many wait for the kind to be idle. Whoever waits raises it *before* it looks at a shard, under that shard's
-    /// lock; whoever empties the shard later has that lock after it and sees the raise. So it can be relaxed.
-    pub(crate) waiting: AtomicUsize,
-    /// Told when a shard becomes empty while somebody waits.
+    /// lock; whoever empties the shard later has that lock after it and sees the raise. Seats have no lock: see `Tally`.
+    waiting: AtomicUsize,
+    /// Told when a shard or a seat becomes empty while somebody waits.
     pub(crate) idle: Notify,
 }
 
@@ -65,8 +68,18 @@ impl KindShared {
         Self { name, waiting: AtomicUsize::new(0), idle: Notify::new() }
     }
 
-    pub(crate) fn shard_is_empty(&self) {
-        if self.waiting.load(Relaxed) > 0 {
+    pub(crate) fn wait(&self) {
+        self.waiting.fetch_add(1, SeqCst);
+    }
+
+    pub(crate) fn wait_no_more(&self) {
+        self.waiting.fetch_sub(1, Relaxed);
+    }
+
+    /// A shard is empty, or a seat.
+    #[inline]
+    pub(crate) fn is_emptier(&self) {
+        if self.waiting.load(SeqCst) > 0 {
             self.idle.notify_waiters();
         }
     }

@@ -47,10 +47,21 @@ impl Note {
     /// Writes 16 bytes of `title` and [`MAX`] of `text`. One who writes at the same time goes without.
     pub(super) fn write(&self, tag: u64, title: &str, text: &str) {
         let version = self.version.load(Relaxed);
-        if !version.is_multiple_of(2) || self.version.compare_exchange(version, version + 1, Acquire, Relaxed).is_err()
-        {
-            return;
+        if version.is_multiple_of(2) && self.version.compare_exchange(version, version + 1, Acquire, Relaxed).is_ok() {
+            self.fill(version, tag, title, text);
         }
+    }
+
+    /// As [`write`](Self::write), for what nobody else writes: without a read-modify-write.
+    #[inline]
+    pub(super) fn write_alone(&self, tag: u64, title: &str, text: &str) {
+        let version = self.version.load(Relaxed);
+        self.version.store(version + 1, Relaxed);
+        self.fill(version, tag, title, text);
+    }
+
+    #[inline]
+    fn fill(&self, version: u64, tag: u64, title: &str, text: &str) {
         // Pairs with the fence in `read`: who sees any of what follows also sees that the version is odd.
         fence(Release);
         let (title, text) = (title.as_bytes(), text.as_bytes());
@@ -69,11 +80,6 @@ impl Note {
         }
         // Pairs with the first load in `read`.
         self.version.store(version + 2, Release);
-    }
-
-    /// The tag of what was written last.
-    pub(super) fn tag(&self) -> u64 {
-        self.tag.load(Relaxed)
     }
 
     /// What was written last; `None` if it is written all the time.
@@ -100,7 +106,22 @@ impl Note {
 
 /// The first eight bytes, padded with zeros.
 fn word(bytes: &[u8]) -> u64 {
-    bytes.iter().take(8).rfold(0, |word, byte| word << 8 | u64::from(*byte))
+    if let Some(eight) = bytes.first_chunk() {
+        return u64::from_le_bytes(*eight);
+    }
+    // Four and the last four, or one, the middle and the last: they may lie on one another, where they are the same.
+    let len = bytes.len();
+    let shifted = |bytes: u64, by: usize| bytes << (8 * by);
+    match (bytes.first_chunk(), bytes.last_chunk(), bytes) {
+        (Some(first), Some(last), _) => {
+            u64::from(u32::from_le_bytes(*first)) | shifted(u32::from_le_bytes(*last).into(), len - 4)
+        }
+        (_, _, [first, .., last]) => {
+            u64::from(*first) | shifted(bytes[len / 2].into(), len / 2) | shifted((*last).into(), len - 1)
+        }
+        (_, _, [one]) => u64::from(*one),
+        (_, _, []) => 0,
+    }
 }
 
 #[cfg(test)]
@@ -117,6 +138,11 @@ mod tests {
         assert_eq!(note.read(), Some(Noted::default()));
         note.write(7, "GET", "/a/long/path");
         assert_eq!(note.read(), noted(7, "GET", "/a/long/path"));
+        for len in 0..20 {
+            let text = &"abcdefghijklmnopqrst"[..len];
+            note.write(1, &text[..len.min(16)], text);
+            assert_eq!(note.read(), noted(1, &text[..len.min(16)], text), "of any length");
+        }
         note.write(8, "", "x");
         assert_eq!(note.read(), noted(8, "", "x"), "nothing is left of the longer one");
         let long = "xyz".repeat(MAX);
@@ -132,7 +158,8 @@ mod tests {
             let writer = scope.spawn(|| {
                 for round in 0..20_000 {
                     let i = round % texts.len();
-                    note.write(i as u64, &texts[i], &texts[i]);
+                    let write = if round % 3 == 0 { Note::write } else { Note::write_alone };
+                    write(&note, i as u64, &texts[i], &texts[i]);
                 }
             });
             while !writer.is_finished() {

@@ -1,14 +1,12 @@
-use std::{
-    sync::{
-        Arc, Mutex, MutexGuard, PoisonError,
-        atomic::{
-            AtomicU32, AtomicU64,
-            Ordering::{AcqRel, Acquire, Relaxed, Release},
-        },
+use std::sync::{
+    Arc, Mutex, MutexGuard, PoisonError,
+    atomic::{
+        AtomicU32, AtomicU64,
+        Ordering::{AcqRel, Acquire, Relaxed, Release},
     },
-    time::Duration,
 };
 
+use graceful_tasks::{Entry, Moment};
 use http::{Method, Uri};
 use tokio::time::Instant;
 
@@ -23,7 +21,7 @@ pub(crate) struct Requests {
     /// How many there may be; 0 is as many as there come.
     max: AtomicU64,
     /// What is in flight, so that a shutdown can name what it waits for. HTTP/1: the method and the target of the one
-    /// there can be, tagged with the nanoseconds from `opened` to its head. Written for each request: no lock, no count.
+    /// there can be, tagged with the moment at which its head was in. Written for each request: no lock, no count.
     current: Note,
     /// HTTP/1: its entry among the live work.
     work: AtomicU64,
@@ -43,7 +41,7 @@ pub(crate) struct Live {
     pub(crate) method: Method,
     pub(crate) uri: Uri,
     pub(crate) route: Option<Arc<str>>,
-    pub(crate) since: Instant,
+    pub(crate) since: Moment,
     /// Its entry among the live work.
     pub(crate) entry: u64,
 }
@@ -91,24 +89,18 @@ impl Requests {
         self.started() + 1
     }
 
-    /// HTTP/1: a request begins, so long after the connection did. All of it in the connection's task.
-    pub(super) fn begin(&self, method: &Method, uri: &Uri, after: Duration, work: u64) -> u64 {
+    /// HTTP/1: a request begins. All of it in the connection's task.
+    pub(super) fn begin(&self, method: &Method, uri: &Uri, work: &Entry) -> u64 {
         let number = self.next();
-        self.work.store(work, Relaxed);
+        self.work.store(work.id(), Relaxed);
         self.started.store(number, Relaxed);
         let target = match uri.path_and_query() {
             Some(path) => path.as_str(),
             None => uri.authority().map_or("", |authority| authority.as_str()),
         };
-        let after = u64::try_from(after.as_nanos()).unwrap_or(u64::MAX);
-        self.current.write(after, method.as_str(), target);
+        self.current.write_alone(work.since().to_bits(), method.as_str(), target);
         self.in_flight.store(1, Release);
         number
-    }
-
-    /// HTTP/1: how long after the connection the last request began.
-    pub(crate) fn last_began(&self) -> Duration {
-        Duration::from_nanos(self.current.tag())
     }
 
     /// HTTP/1: it has ended.
@@ -119,10 +111,10 @@ impl Requests {
     }
 
     /// HTTP/2: a stream begins. Gives its number, and whether it is the only one.
-    pub(super) fn begin_stream(&self, method: Method, uri: Uri, since: Instant, entry: u64) -> (u64, bool) {
+    pub(super) fn begin_stream(&self, method: Method, uri: Uri, work: &Entry) -> (u64, bool) {
         let number = self.next();
         self.started.store(number, Relaxed);
-        self.streams().push(Live { number, method, uri, route: None, since, entry });
+        self.streams().push(Live { number, method, uri, route: None, since: work.since(), entry: work.id() });
         (number, self.in_flight.fetch_add(1, AcqRel) == 0)
     }
 
@@ -139,12 +131,12 @@ impl Requests {
         self.in_flight.fetch_sub(1, AcqRel) == 1
     }
 
-    pub(crate) fn get(&self, number: u64, opened: Instant) -> Option<Live> {
-        self.list(opened).into_iter().find(|live| live.number == number)
+    pub(crate) fn get(&self, number: u64) -> Option<Live> {
+        self.list().into_iter().find(|live| live.number == number)
     }
 
-    /// What is in flight on a connection that was opened then.
-    pub(crate) fn list(&self, opened: Instant) -> Vec<Live> {
+    /// What is in flight.
+    pub(crate) fn list(&self) -> Vec<Live> {
         let streams = self.streams().clone();
         if !streams.is_empty() || self.in_flight() == 0 {
             return streams;
@@ -157,7 +149,7 @@ impl Requests {
             route,
             method: current.title.parse().unwrap_or_default(),
             uri: current.text.parse().unwrap_or_default(),
-            since: opened + Duration::from_nanos(current.tag),
+            since: Moment::from_bits(current.tag),
             entry: self.work.load(Relaxed),
         }]
     }

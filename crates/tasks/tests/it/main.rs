@@ -7,6 +7,7 @@ mod leak;
 mod life;
 mod places;
 mod race;
+mod seat;
 mod spawn;
 mod watchdog;
 

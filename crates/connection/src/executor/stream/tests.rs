@@ -7,7 +7,8 @@ const SECOND: Duration = Duration::from_secs(1);
 fn task<F>(stream: F, write: Option<Duration>, stall: Option<Duration>) -> StreamTask<F> {
     let shared = Arc::new(Shared::new(1, None, None, None));
     shared.set_http2();
-    shared.begin_request(&http::Method::GET, &http::Uri::default(), Instant::now(), 1);
+    let work = graceful_tasks::Registry::new().kind::<&str>("request").enter("");
+    shared.begin_request(&http::Method::GET, &http::Uri::default(), &work);
     StreamTask::new(stream, shared, &Settings { write, write_stall: stall, ..Settings::default() })
 }
 
