@@ -32,10 +32,12 @@ where
         self.inner.poll_ready(cx)
     }
 
-    fn call(&mut self, mut request: Request<B>) -> S::Future {
+    fn call(&mut self, request: Request<B>) -> S::Future {
+        // In parts: a request that was borrowed is copied once more when it is passed on.
+        let (mut head, body) = request.into_parts();
         if let Some(peer) = self.peer {
-            request.extensions_mut().insert(ConnectInfo(peer));
+            head.extensions.insert(ConnectInfo(peer));
         }
-        self.inner.call(request)
+        self.inner.call(Request::from_parts(head, body))
     }
 }
