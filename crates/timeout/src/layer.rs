@@ -110,7 +110,7 @@ impl<A> TimeoutLayer<A> {
 
     /// Whether the request carries a [`Deadline`](crate::Deadline) in its extensions. Default: yes.
     ///
-    /// An extension costs an allocation a request, two if it is the first;
+    /// An extension costs an allocation a request, three if it is the first;
     /// [`Deadline::current`](crate::Deadline::current) works without. Without it a
     /// [`RouteTimeoutLayer`](crate::RouteTimeoutLayer) cannot tell this request from one that the handler makes of its
     /// own and sends to a service in the same process.
