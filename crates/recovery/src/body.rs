@@ -78,7 +78,8 @@ impl<B> ResponseBody<B> {
         Self { inner: Some(AnswerBody::answer(text)), said, watch }
     }
 
-    /// A body that is nothing but the error for which `watch` was cut. It has no known length and is not at its end, so that it will be polled.
+    /// A body that is nothing but the error for which `watch` was cut. It has no known length and is not at its end, so
+    /// that it will be polled.
     pub(crate) const fn cut(watch: Watch) -> Self {
         Self { inner: None, said: Said::UNSURE, watch }
     }

@@ -10,22 +10,31 @@ use std::{
     time::Duration,
 };
 
-use graceful_tasks::{DumpLimits, Entry, Registry, State};
+use graceful_tasks::{DumpLimits, Entry, Kind, Registry, State};
 use tokio::runtime::Builder;
 
 /// How often each race is run. Enough to have failed within a run when the code was broken on purpose.
-const ROUNDS: u64 = if cfg!(miri) { 3 } else { 2_000 };
+pub(crate) const ROUNDS: u64 = if cfg!(miri) { 3 } else { 2_000 };
 
 #[test]
 fn the_last_one_out_wakes_whoever_waits() {
-    let runtime = Builder::new_current_thread().enable_all().build().unwrap();
+    out_and_awaited(|kind, i| kind.enter(i));
+}
+
+#[test]
+fn the_last_one_out_of_a_seat_wakes_whoever_waits() {
+    out_and_awaited(|kind, i| kind.seat(i).enter().expect("nobody has it"));
+}
+
+fn out_and_awaited(enter: impl Fn(&Kind<u64>, u64) -> Entry) {
+    let runtime = Builder::new_current_thread().enable_all().build().expect("a runtime");
     for _ in 0..ROUNDS {
         let registry = Registry::new();
         let kind = registry.kind::<u64>("request");
         let start = Barrier::new(3);
         thread::scope(|s| {
             for i in 0..2 {
-                let entry = kind.enter(i);
+                let entry = enter(&kind, i);
                 let start = &start;
                 s.spawn(move || {
                     start.wait();

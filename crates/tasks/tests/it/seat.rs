@@ -5,7 +5,7 @@ use std::{
     fmt,
     future::pending,
     sync::{
-        Arc, Barrier,
+        Arc,
         atomic::{AtomicBool, AtomicU64, Ordering::Relaxed},
     },
     thread,
@@ -16,9 +16,7 @@ use graceful_tasks::{DumpLimits, Entry, Registry, Seat, State, Tracked};
 use tokio::runtime::Builder;
 use tokio_test::{assert_pending, task};
 
-use crate::settle;
-
-const ROUNDS: u64 = if cfg!(miri) { 3 } else { 2_000 };
+use crate::{race::ROUNDS, settle};
 
 fn enter(seat: &mut Seat) -> Entry {
     seat.enter().expect("nobody has it")
@@ -174,27 +172,12 @@ fn a_spawned_one_is_aborted() {
     });
 }
 
-#[test]
-fn the_last_one_to_leave_wakes_whoever_waits() {
-    let runtime = Builder::new_current_thread().enable_all().build().unwrap();
-    for _ in 0..ROUNDS {
-        let registry = Registry::new();
-        let kind = registry.kind::<u64>("request");
-        let start = Barrier::new(3);
-        thread::scope(|s| {
-            for i in 0..2 {
-                let (mut seat, start) = (kind.seat(i), &start);
-                let entry = enter(&mut seat);
-                s.spawn(move || {
-                    start.wait();
-                    drop(entry);
-                });
-            }
-            start.wait();
-            runtime.block_on(async {
-                tokio::time::timeout(Duration::from_secs(10), registry.idle()).await.expect("no wake is lost");
-            });
-        });
+/// Raises it in the end, also after a panic.
+struct Raise<'a>(&'a AtomicBool);
+
+impl Drop for Raise<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Relaxed);
     }
 }
 
@@ -202,30 +185,36 @@ fn the_last_one_to_leave_wakes_whoever_waits() {
 fn a_look_never_mixes_two_entries() {
     let registry = Registry::new();
     let kind = registry.kind::<&str>("request");
+    let around = registry.kind::<&str>("connection");
     let stop = AtomicBool::new(false);
     thread::scope(|s| {
-        let worker = s.spawn(|| {
+        s.spawn(|| {
             let mut seat = kind.seat("r");
             let mut cx = std::task::Context::from_waker(std::task::Waker::noop());
             let count = Cell::new(0);
             while !stop.load(Relaxed) {
-                let mut entry = enter(&mut seat);
-                // As many polls as its number says.
-                for _ in 0..entry.id() % 3 {
-                    entry.poll(&mut cx, |_| count.set(count.get() + 1));
-                }
+                // Its parent is made for it, and so after all that came before.
+                around.enter("a").poll(&mut cx, |cx| {
+                    let mut entry = enter(&mut seat);
+                    // As many polls as its number says.
+                    for _ in 0..entry.id() % 3 {
+                        entry.poll(cx, |_| count.set(count.get() + 1));
+                    }
+                });
             }
         });
-        let mut last = 0;
-        for _ in 0..ROUNDS {
-            for live in registry.snapshot().entries {
+        let _stop = Raise(&stop);
+        let (mut last, mut seen) = (0, 0);
+        // Some rounds find the seat empty.
+        while seen < ROUNDS * 60 {
+            for live in registry.snapshot().entries.into_iter().filter(|live| live.kind == "request") {
                 assert!(live.id >= last, "in order");
                 last = live.id;
+                seen += 1;
+                assert!(live.parent < Some(live.id), "the parent of another one: {live:#}");
                 assert!(live.polls <= live.id % 3, "the polls of another one: {live:#}");
             }
         }
-        stop.store(true, Relaxed);
-        worker.join().unwrap();
     });
     assert!(registry.is_empty());
 }
