@@ -18,7 +18,7 @@ use graceful_timeout::TimeoutLayer;
 use http::Extensions;
 use tower::ServiceBuilder;
 
-use self::{answers::Answers, route::TellRouteLayer, router::RouterService};
+use self::{answers::Answers, route::Routes, router::RouterService};
 pub(crate) use self::{peer::WithPeer, refusals::Refusals};
 use crate::{Config, RequestIdFormat};
 
@@ -31,7 +31,7 @@ use crate::{Config, RequestIdFormat};
 /// - The handler's clock starts when the handler does.
 ///
 /// Around the router, not in it: a `Router::layer` costs a boxed clone and 4 to 6 allocations for each request. Only the
-/// name of the route cannot be seen from here; one route layer passes it out.
+/// name of the route cannot be seen from here: see [`Routes`].
 pub(crate) fn stack(router: Router, config: &Config) -> impl HttpService + Sync + use<> {
     let answers = Answers::of(config);
     let format = match config.request_id {
@@ -55,18 +55,16 @@ pub(crate) fn stack(router: Router, config: &Config) -> impl HttpService + Sync 
 
 /// A router of our own, without the stack.
 pub(crate) fn plain(router: Router) -> impl HttpService + Sync + use<> {
-    RouterService::new(router.with_state(()))
+    RouterService::new(Routes::new(router.with_state(()), false))
 }
 
-fn finish(router: Router, config: &Config) -> Router {
+fn finish(router: Router, config: &Config) -> Routes {
     let router = match config.max_body_bytes {
         Some(max) => router.layer(tower_http::limit::RequestBodyLimitLayer::new(max)),
         None => router,
     };
-    // axum panics on a route layer without routes.
-    let router = if config.route_names && router.has_routes() { router.route_layer(TellRouteLayer) } else { router };
-    // As `axum::serve` does: without it, every request makes its route anew, from a handler and its layers.
-    router.with_state(())
+    // `with_state` as `axum::serve` does: without it, every request makes its route anew, from a handler and its layers.
+    Routes::new(router.with_state(()), config.route_names)
 }
 
 fn peer(extensions: &Extensions) -> Option<SocketAddr> {

@@ -5,21 +5,23 @@ use std::{
     task::{Context, Poll, ready},
 };
 
-use axum::{Router, body::Body, routing::future::RouteFuture};
+use axum::{body::Body, routing::future::RouteFuture};
 use bytes::Bytes;
 use graceful_connection::Pieces;
 use http::{Request, Response, Version};
 use tower_service::Service;
 
+use super::route::Routes;
+
 /// The router as the layers call it, with whatever body they make of a request's.
 #[derive(Clone, Debug)]
 pub(super) struct RouterService {
-    router: Router,
+    routes: Routes,
 }
 
 impl RouterService {
-    pub(super) const fn new(router: Router) -> Self {
-        Self { router }
+    pub(super) const fn new(routes: Routes) -> Self {
+        Self { routes }
     }
 }
 
@@ -32,15 +34,17 @@ where
     type Error = Infallible;
     type Future = RouterFuture;
 
-    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
-        Service::<Request<Body>>::poll_ready(&mut self.router, cx)
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+        // As a `Router` always is.
+        Poll::Ready(Ok(()))
     }
 
     fn call(&mut self, request: Request<B>) -> RouterFuture {
         let version = request.version();
+        let router = self.routes.router_for(&request);
         // axum boxes every body; an empty one costs no allocation.
         let request = request.map(|body| if body.is_end_stream() { Body::empty() } else { Body::new(body) });
-        RouterFuture { route: RouteBox::new(self.router.call(request)), version }
+        RouterFuture { route: RouteBox::new(router.call(request)), version }
     }
 }
 
