@@ -15,7 +15,7 @@ mod tower_http;
 
 pub use self::{
     client::KeepAlive,
-    contender::{BODY, Contender, PATH, answer, request, router},
+    contender::{BODY, Contender, PATH, answer, log_nothing, request, router},
     options::Options,
     process::{Process, allow_open_files},
     profile::Profile,

@@ -23,6 +23,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 static ALLOCATOR: AllocProfiler = AllocProfiler::system();
 
 fn main() {
+    benches::log_nothing();
     divan::main();
 }
 
