@@ -105,7 +105,9 @@
 //! which puts the id there; and this layer twice in a stack still makes one id.
 //!
 //! The response carries exactly one id, the one in the log: a header of the same name that the handler set, or that it
-//! passed on from a server behind it, is replaced.
+//! passed on from a server behind it, is replaced. Over HTTP/2 and HTTP/3 its value is
+//! [sensitive](http::HeaderValue::set_sensitive), which is how the table of header compression is told not to remember
+//! what never comes again (RFC 7541, 6.2.3); only the value's `Debug` shows it.
 //!
 //! # The span
 //!

@@ -51,7 +51,7 @@ where
         let mut text = [0; RequestId::FRESH_LEN];
         let (id, text) = identify(&mut request, &self.options, &mut text);
         let span = request_span(&request, || text.unwrap_or_else(|| id.as_str()), self.options.query);
-        let trail = Trail::new(span, self.options.header.clone(), id);
+        let trail = Trail::new(span, self.options.header.clone(), id, request.version());
         // Not `in_scope`, through whose closure the request would be moved once more.
         let entered = trail.span().enter();
         let inner = self.inner.call(request);

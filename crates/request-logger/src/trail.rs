@@ -2,7 +2,7 @@
 
 use std::cell::RefCell;
 
-use http::{HeaderMap, HeaderName};
+use http::{HeaderMap, HeaderName, HeaderValue, Version};
 use tracing::Span;
 
 use crate::RequestId;
@@ -19,7 +19,17 @@ struct Open {
     /// `None` while the box waits to be used again.
     span: Option<Span>,
     /// `None` when the response has it.
-    mark: Option<(HeaderName, RequestId)>,
+    mark: Option<Mark>,
+}
+
+/// The header of the response.
+#[derive(Debug)]
+struct Mark {
+    name: HeaderName,
+    id: RequestId,
+    /// Whether headers go out as HPACK or QPACK, which remember values that may come again. This one does not: kept, it
+    /// drives out those that do, at both ends, and the search for it costs more than the rest of a head.
+    is_compressed: bool,
 }
 
 static NO_SPAN: Span = Span::none();
@@ -27,14 +37,14 @@ static NO_SPAN: Span = Span::none();
 impl Trail {
     pub(crate) const NONE: Self = Self { open: None };
 
-    pub(crate) fn new(span: Span, header: HeaderName, id: RequestId) -> Self {
+    pub(crate) fn new(span: Span, name: HeaderName, id: RequestId, version: Version) -> Self {
         let mut open = match FREE.try_with(|free| free.borrow_mut().pop()) {
             Ok(Some(open)) => open,
             // There is none, or the thread is ending.
             _ => Box::new(Open { span: None, mark: None }),
         };
         open.span = Some(span);
-        open.mark = Some((header, id));
+        open.mark = Some(Mark { name, id, is_compressed: version >= Version::HTTP_2 });
         Self { open: Some(open) }
     }
 
@@ -49,9 +59,11 @@ impl Trail {
 
     /// Puts the id into the headers of the response.
     pub(crate) fn mark(&mut self, headers: &mut HeaderMap) {
-        if let Some((header, id)) = self.open.as_mut().and_then(|open| open.mark.take()) {
+        if let Some(Mark { name, id, is_compressed }) = self.open.as_mut().and_then(|open| open.mark.take()) {
+            let mut value = HeaderValue::from(id);
+            value.set_sensitive(is_compressed);
             // Fails only for a new name in a table of 32,768: then the response goes without.
-            let _ = headers.try_insert(header, id.into());
+            let _ = headers.try_insert(name, value);
         }
     }
 }

@@ -3,7 +3,7 @@
 use std::convert::Infallible;
 
 use graceful_request_logger::{IdFormat, RequestId, RequestLoggerLayer};
-use http::{HeaderMap, HeaderName, HeaderValue, Request, Response};
+use http::{HeaderMap, HeaderName, HeaderValue, Request, Response, Version};
 use tower::{ServiceBuilder, ServiceExt, service_fn};
 use tracing::info;
 
@@ -170,6 +170,25 @@ async fn the_response_carries_the_id_of_the_log_whatever_the_handler_set() {
 
 /// A ULID.
 const KNOWN: &str = "01ARZ3NDEKTSV4RRFFQ69G5FAV";
+
+#[tokio::test]
+async fn header_compression_is_told_not_to_remember_it() {
+    for (version, compresses) in [(Version::HTTP_10, false), (Version::HTTP_11, false), (Version::HTTP_2, true)] {
+        for sent in [None, Some("from-outside")] {
+            let mut request = Request::new(());
+            *request.version_mut() = version;
+            request.headers_mut().extend(sent.map(|id| (HeaderName::from_static(NAME), HeaderValue::from_static(id))));
+            let handler = service_fn(|request: Request<()>| {
+                let id = request.extensions().get::<RequestId>().expect("an id in the extensions");
+                assert!(!id.header_value().is_sensitive(), "what is passed on to other servers is as it was");
+                std::future::ready(Ok::<_, Infallible>(Response::new(())))
+            });
+            let service = ServiceBuilder::new().layer(RequestLoggerLayer::new()).service(handler);
+            let response = service.oneshot(request).await.expect("infallible");
+            assert_eq!(response.headers()[NAME].is_sensitive(), compresses, "{version:?}, sent {sent:?}");
+        }
+    }
+}
 
 #[tokio::test]
 async fn an_id_that_is_known_already_is_kept() {
