@@ -21,7 +21,8 @@ use tokio::time::Instant;
 use tracing::Span;
 
 use crate::{
-    MatchedRoute, Outcome, Record, event,
+    MatchedRoute, Outcome, Record,
+    event::{self, Writer},
     layer::{Filter, Options},
     route::Listener,
 };
@@ -43,6 +44,7 @@ struct Open {
     /// Where it is to be written; `None` if that is not for this layer to say.
     span: Option<Span>,
     filter: Option<Filter>,
+    writer: Option<Writer>,
     query: bool,
     /// Set while the inner service is polled. An entry that is dropped with it set has seen a panic pass, even if a
     /// layer outside caught that before the drop.
@@ -74,7 +76,7 @@ impl Entry {
         let mut open = Open::take(start);
         // Each in its place, for a record that is built first is moved; and all of them, so that nothing of another
         // request stays.
-        let Open { record, start: _, span, filter, query, inside, over } = &mut *open;
+        let Open { record, start: _, span, filter, writer, query, inside, over } = &mut *open;
         let Record {
             method,
             target,
@@ -105,6 +107,7 @@ impl Entry {
         *counter = shared;
         *span = options.capture_span.then(Span::current);
         filter.clone_from(&options.filter);
+        *writer = options.writer;
         *query = options.query;
         *inside = false;
         *over = false;
@@ -240,7 +243,16 @@ impl Open {
             route: None,
             shared: None,
         };
-        Box::new(Self { record, start, span: None, filter: None, query: false, inside: false, over: false })
+        Box::new(Self {
+            record,
+            start,
+            span: None,
+            filter: None,
+            writer: None,
+            query: false,
+            inside: false,
+            over: false,
+        })
     }
 
     /// For the next request; what it holds of this one (a part of the connection's buffer!) goes at once.
@@ -301,11 +313,11 @@ impl Open {
     }
 
     fn write(&self) {
-        let Self { record, span, filter, query, .. } = self;
+        let Self { record, span, filter, writer, query, .. } = self;
         let _inside_span = span.as_ref().map(Span::enter);
         let keep = filter.as_ref().is_none_or(|filter| shielded(|| filter.keeps(record)).unwrap_or(true));
         if keep {
-            event::write(record, *query);
+            event::write(record, *query, *writer);
         }
     }
 }

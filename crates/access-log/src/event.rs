@@ -1,198 +1,151 @@
 //! The record as a `tracing` event.
 
-use std::{slice::EscapeAscii, time::Duration};
+use std::fmt;
 
-use http::{Version, uri::PathAndQuery};
+use http::uri::PathAndQuery;
 use tracing::{
-    Level, Metadata,
-    callsite::DefaultCallsite,
+    Dispatch, Level, Metadata,
+    callsite::{Callsite, DefaultCallsite},
     dispatcher::get_default,
-    field::{DisplayValue, Value, display},
+    field::Visit,
+    level_filters::{LevelFilter, STATIC_MAX_LEVEL},
     metadata,
     metadata::Kind,
     subscriber::NoSubscriber,
 };
 
-use crate::{Record, RefusedRequest, peer::PeerText};
+use crate::{
+    Record,
+    peer::PeerText,
+    value::{FieldValue, MAX_PATH, MAX_USER_AGENT, Text, method, millis, version},
+};
 
-/// Bytes of a text from the client that a line may hold. A client can send as much as the server's limit for a head, 64
-/// KiB and more, and should not be able to fill a disk with it.
-const MAX_METHOD: usize = 32;
-const MAX_PATH: usize = 1024;
-const MAX_USER_AGENT: usize = 256;
-
-/// Whether anybody listens, at either level.
-///
-/// By callsites of its own: `event_enabled!` asks the subscriber each time, also where that has said that it wants all of
-/// them. The fields are named for subscribers that filter by them.
-pub(crate) fn enabled() -> bool {
-    macro_rules! enabled {
-        ($level:expr) => {{
-            static CALLSITE: DefaultCallsite = DefaultCallsite::new(&EVENT);
-            static EVENT: Metadata<'static> = metadata! {
-                name: "access",
-                target: "access",
-                level: $level,
-                fields: &[
-                    "message",
-                    "method",
-                    "path",
-                    "route",
-                    "version",
-                    "status",
-                    "duration_ms",
-                    "ttfb_ms",
-                    "bytes_in",
-                    "bytes",
-                    "bytes_expected",
-                    "peer",
-                    "user_agent",
-                    "outcome",
-                ],
-                callsite: &CALLSITE,
-                kind: Kind::EVENT,
-            };
-            tracing::level_enabled!($level) && listens(&CALLSITE, &EVENT)
-        }};
-    }
-    // A filter that lets INFO through nearly always lets WARN through, so the second check is for nobody or an odd one.
-    enabled!(Level::WARN) || enabled!(Level::INFO)
+/// The event `access` of a record, for a [writer](crate::AccessLogLayer::writer) that has a shorter way to the log than
+/// by a subscriber.
+pub struct AccessEvent<'a> {
+    record: &'a Record,
+    callsite: &'static DefaultCallsite,
+    path: Option<&'a str>,
 }
 
-fn listens(callsite: &'static DefaultCallsite, event: &'static Metadata<'static>) -> bool {
-    let interest = callsite.register();
+/// What may write it in place of the event.
+pub(crate) type Writer = fn(&AccessEvent<'_>) -> bool;
+
+/// The fields and their values, in the order in which they are logged, written down once for both ways.
+macro_rules! fields {
+    (|$event:ident| $($name:ident = $value:expr,)*) => {
+        const NAMES: &[&str] = &[$(stringify!($name)),*];
+
+        impl AccessEvent<'_> {
+            /// Visits the fields as [`Event::record`](tracing::Event::record) does: those that apply, each with the value
+            /// that the event has. The compiler sees the visitor, so it is faster.
+            #[inline]
+            pub fn record(&self, visitor: &mut impl Visit) {
+                let $event = self;
+                let mut fields = self.metadata().fields().iter();
+                $(
+                    // It does not end before our values do; and so each index is known when this is compiled.
+                    let Some(field) = fields.next() else { return };
+                    FieldValue::record(&$value, &field, visitor);
+                )*
+            }
+
+            /// Writes the event.
+            pub(crate) fn dispatch(&self) {
+                let $event = self;
+                if *self.metadata().level() == Level::WARN {
+                    tracing::event!(
+                        name: "access", target: "access", Level::WARN, { $($name = FieldValue::value(&$value)),* }
+                    );
+                } else {
+                    tracing::event!(
+                        name: "access", target: "access", Level::INFO, { $($name = FieldValue::value(&$value)),* }
+                    );
+                }
+            }
+        }
+    };
+}
+
+fields! { |event|
+    message = "access",
+    method = method(&event.record.method),
+    path = event.path.map(|path| Text::new(path, MAX_PATH)),
+    route = event.record.route(),
+    version = version(event.record.version),
+    status = u64::from(event.record.status.as_u16()),
+    duration_ms = millis(event.record.duration),
+    ttfb_ms = event.record.ttfb.map(millis),
+    bytes_in = event.record.bytes_in(),
+    bytes = event.record.bytes,
+    bytes_expected = event.record.bytes_expected,
+    peer = event.record.peer.map(PeerText::new),
+    user_agent = event.record.user_agent.as_ref().map(|value| Text::of_bytes(value.as_bytes(), MAX_USER_AGENT)),
+    outcome = event.record.outcome.as_str(),
+}
+
+impl<'a> AccessEvent<'a> {
+    pub(crate) fn new(record: &'a Record, with_query: bool) -> Self {
+        let callsite = if record.status.is_server_error() { &WARN } else { &INFO };
+        let path = record.target.as_ref().map(if with_query { PathAndQuery::as_str } else { PathAndQuery::path });
+        Self { record, callsite, path }
+    }
+
+    /// That of the event: its level, its target and the names of its fields.
+    #[must_use]
+    #[inline]
+    pub fn metadata(&self) -> &'static Metadata<'static> {
+        self.callsite.metadata()
+    }
+}
+
+impl fmt::Debug for AccessEvent<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { record, callsite: _, path: _ } = self;
+        f.debug_struct("AccessEvent").field("metadata", self.metadata()).field("record", record).finish_non_exhaustive()
+    }
+}
+
+// Callsites of our own: `event_enabled!` asks the subscriber each time, also where that has said that it wants all of
+// them, and a writer has to know which it writes for. The fields are named for subscribers that filter by them.
+static WARN: DefaultCallsite = DefaultCallsite::new(&WARN_EVENT);
+static INFO: DefaultCallsite = DefaultCallsite::new(&INFO_EVENT);
+static WARN_EVENT: Metadata<'static> = metadata! {
+    name: "access", target: "access", level: Level::WARN, fields: NAMES, callsite: &WARN, kind: Kind::EVENT
+};
+static INFO_EVENT: Metadata<'static> = metadata! {
+    name: "access", target: "access", level: Level::INFO, fields: NAMES, callsite: &INFO, kind: Kind::EVENT
+};
+
+/// Whether anybody listens, at either level.
+pub(crate) fn enabled() -> bool {
+    // A filter that lets INFO through nearly always lets WARN through, so the second check is for nobody or an odd one.
+    listens(&WARN) || listens(&INFO)
+}
+
+/// Writes the event `access`: by `writer`, if that will.
+pub(crate) fn write(record: &Record, with_query: bool, writer: Option<Writer>) {
+    let event = AccessEvent::new(record, with_query);
+    let written = writer.is_some_and(|writer| on(event.callsite, |_| true) && writer(&event));
+    if !written {
+        event.dispatch();
+    }
+}
+
+fn listens(callsite: &'static DefaultCallsite) -> bool {
+    // All of those that there are may want it, and this thread have none of them.
+    on(callsite, |subscriber| !subscriber.is::<NoSubscriber>())
+}
+
+/// Whether an event is on, as the macros of `tracing` find out; `or_always` says it of what is always.
+fn on(callsite: &'static DefaultCallsite, or_always: impl Fn(&Dispatch) -> bool) -> bool {
+    let event = callsite.metadata();
+    if *event.level() > STATIC_MAX_LEVEL || *event.level() > LevelFilter::current() {
+        return false;
+    }
+    let interest = callsite.interest();
     if interest.is_never() {
         return false;
     }
-    // All of those that there are may want it, and this thread have none of them.
-    get_default(
-        |subscriber| {
-            if interest.is_always() { !subscriber.is::<NoSubscriber>() } else { subscriber.enabled(event) }
-        },
-    )
-}
-
-/// Writes the event `access`. A field that does not apply is left out, which is what `None` does here.
-pub(crate) fn write(record: &Record, with_query: bool) {
-    let method = Text::new(record.method.as_str(), MAX_METHOD);
-    let path = record.target.as_ref().map(|target| {
-        let path = if with_query { PathAndQuery::as_str } else { PathAndQuery::path };
-        Text::new(path(target), MAX_PATH)
-    });
-    let user_agent = record.user_agent.as_ref().map(|value| Text::of_bytes(value.as_bytes(), MAX_USER_AGENT));
-    let peer = record.peer.map(PeerText::new);
-    macro_rules! write {
-        ($level:expr) => {
-            tracing::event!(
-                name: "access",
-                target: "access",
-                $level,
-                {
-                    message = "access",
-                    method = method.as_value(),
-                    path = path.as_ref().map(Text::as_value),
-                    route = record.route(),
-                    version = version(record.version),
-                    status = record.status.as_u16(),
-                    duration_ms = millis(record.duration),
-                    ttfb_ms = record.ttfb.map(millis),
-                    bytes_in = record.bytes_in(),
-                    bytes = record.bytes,
-                    bytes_expected = record.bytes_expected,
-                    peer = peer.as_ref().map(PeerText::as_str),
-                    user_agent = user_agent.as_ref().map(Text::as_value),
-                    outcome = record.outcome.as_str(),
-                }
-            )
-        };
-    }
-    if record.status.is_server_error() {
-        write!(Level::WARN);
-    } else {
-        write!(Level::INFO);
-    }
-}
-
-/// Writes the same event for what no service has seen.
-pub(crate) fn write_refused(refused: &RefusedRequest<'_>) {
-    let RefusedRequest { status, reason, method, target, version: spoken, user_agent, bytes, peer } = *refused;
-    let peer = peer.map(PeerText::new);
-    let method = method.map(|method| Text::new(method.as_str(), MAX_METHOD));
-    let path = target.map(|target| Text::new(target.path(), MAX_PATH));
-    let user_agent = user_agent.map(|value| Text::of_bytes(value.as_bytes(), MAX_USER_AGENT));
-    macro_rules! write {
-        ($level:expr) => {
-            tracing::event!(
-                name: "access",
-                target: "access",
-                $level,
-                {
-                    message = "access",
-                    method = method.as_ref().map(Text::as_value),
-                    path = path.as_ref().map(Text::as_value),
-                    version = spoken.map(version),
-                    status = status.as_u16(),
-                    bytes,
-                    peer = peer.as_ref().map(PeerText::as_str),
-                    user_agent = user_agent.as_ref().map(Text::as_value),
-                    outcome = "refused",
-                    reason,
-                }
-            )
-        };
-    }
-    if status.is_server_error() {
-        write!(Level::WARN);
-    } else {
-        write!(Level::INFO);
-    }
-}
-
-/// What a client sent, so that it is harmless in any log: as it is, if it is ASCII, else escaped byte for byte
-/// (`\xc3\xa9`), so that no terminal can be steered by it; and never longer than its limit. ASCII needs no second look:
-/// none of `http`'s types holds a control character, except that a header value may have tabs.
-enum Text<'a> {
-    Plain(&'a str),
-    Escaped(DisplayValue<EscapeAscii<'a>>),
-}
-
-impl<'a> Text<'a> {
-    fn new(text: &'a str, max: usize) -> Self {
-        let cut = &text.as_bytes()[..text.len().min(max)];
-        if cut.is_ascii() { Self::Plain(&text[..cut.len()]) } else { Self::escaped(cut, max) }
-    }
-
-    fn of_bytes(bytes: &'a [u8], max: usize) -> Self {
-        let cut = &bytes[..bytes.len().min(max)];
-        std::str::from_utf8(cut).map_or_else(|_| Self::escaped(cut, max), |text| Self::new(text, max))
-    }
-
-    /// One byte becomes four characters at most.
-    fn escaped(cut: &'a [u8], max: usize) -> Self {
-        Self::Escaped(display(cut[..cut.len().min(max / 4)].escape_ascii()))
-    }
-
-    fn as_value(&self) -> &dyn Value {
-        match self {
-            Self::Plain(text) => text,
-            Self::Escaped(text) => text,
-        }
-    }
-}
-
-/// As in a status line. `Version`'s own `Debug` writes `HTTP/2.0`, a name that HTTP/2 does not have.
-const fn version(version: Version) -> &'static str {
-    match version {
-        Version::HTTP_09 => "HTTP/0.9",
-        Version::HTTP_10 => "HTTP/1.0",
-        Version::HTTP_2 => "HTTP/2",
-        Version::HTTP_3 => "HTTP/3",
-        _ => "HTTP/1.1",
-    }
-}
-
-/// Milliseconds, exact to the microsecond: more digits would be noise. Divided once, so that 1.234 is printed as 1.234.
-fn millis(duration: Duration) -> f64 {
-    let micros = duration.as_secs().saturating_mul(1_000_000).saturating_add(duration.subsec_micros().into());
-    micros as f64 / 1000.0
+    get_default(|subscriber| if interest.is_always() { or_always(subscriber) } else { subscriber.enabled(event) })
 }

@@ -7,7 +7,8 @@
 //!
 //! Use it where each request should leave one line that can be counted, searched and paid for. It is not a trace: it
 //! opens no span, and for several events a request with hooks of their own there is tower-http's `TraceLayer`. And it
-//! writes nothing itself: the format and the place of the line are the subscriber's.
+//! writes nothing itself: the format and the place of the line are the subscriber's, or those of a
+//! [`writer`](AccessLogLayer::writer).
 //!
 //! # Examples
 //!
@@ -146,7 +147,9 @@ mod request_body;
 mod response_body;
 mod route;
 mod service;
+mod value;
 
+pub use self::event::AccessEvent;
 pub use self::future::ResponseFuture;
 pub use self::layer::AccessLogLayer;
 pub use self::record::{Outcome, Record};

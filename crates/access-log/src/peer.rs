@@ -19,16 +19,20 @@ struct Aligned([u8; LONGEST.next_multiple_of(16)]);
 const LONGEST: usize = 58;
 
 impl PeerText {
+    #[inline]
     pub(crate) fn new(peer: SocketAddr) -> Self {
         let mut text = Self { bytes: Aligned([0; LONGEST.next_multiple_of(16)]), length: 0 };
         match peer {
             SocketAddr::V4(peer) => {
                 for octet in peer.ip().octets() {
                     text.octet(octet);
+                    // With the dot that stands there.
+                    text.length += 1;
                 }
+                // In place of the last dot.
                 text.length -= 1;
-                text.push(b':');
-                text.number(peer.port());
+                text.push(*b":", 1);
+                text.port(peer.port());
             }
             // It fits. If it did not, its beginning would do.
             SocketAddr::V6(_) => write!(text, "{peer}").unwrap_or_default(),
@@ -42,37 +46,38 @@ impl PeerText {
         text.get(..self.length).unwrap_or_default()
     }
 
-    /// And a dot behind it.
-    fn octet(&mut self, octet: u8) {
+    /// The first `length` of some bytes, which come with zeros behind them.
+    #[inline(always)]
+    fn push<const N: usize>(&mut self, bytes: [u8; N], length: usize) {
         if let Some(end) = self.bytes.0.get_mut(self.length..).and_then(|end| end.first_chunk_mut()) {
-            *end = OCTETS[usize::from(octet)];
-            self.length += 2 + usize::from(octet >= 10) + usize::from(octet >= 100);
+            *end = bytes;
+            self.length += length;
         }
     }
 
-    fn number(&mut self, number: u16) {
-        for unit in [10_000, 1_000, 100, 10] {
-            if number >= unit {
-                self.digit(number / unit % 10);
-            }
-        }
-        self.digit(number % 10);
+    #[inline(always)]
+    fn octet(&mut self, octet: u8) {
+        self.push(OCTETS[usize::from(octet)], 1 + usize::from(octet >= 10) + usize::from(octet >= 100));
     }
 
-    fn digit(&mut self, digit: u16) {
-        let [_, digit] = digit.to_be_bytes();
-        self.push(b'0' + digit);
-    }
-
-    fn push(&mut self, byte: u8) {
-        if let Some(end) = self.bytes.0.get_mut(self.length) {
-            *end = byte;
-            self.length += 1;
+    #[inline(always)]
+    fn port(&mut self, port: u16) {
+        let [thousands, _] = (port / 1_000).to_le_bytes(); // 65 at most
+        let below = port % 1_000;
+        let [hundreds, tens, ones] =
+            [below / 100, below / 10 % 10, below % 10].map(|digit| digit.to_le_bytes()[0] + b'0');
+        let digits = u32::from_le_bytes([hundreds, tens, ones, 0]);
+        if thousands > 0 {
+            self.octet(thousands);
+            self.push(digits.to_le_bytes(), 3);
+        } else {
+            let zeros = usize::from(port < 100) + usize::from(port < 10);
+            self.push((digits >> (8 * zeros)).to_le_bytes(), 3 - zeros);
         }
     }
 }
 
-/// The digits of each octet, and a dot.
+/// The digits of each number, and a dot.
 const OCTETS: [[u8; 4]; 256] = {
     let mut octets = [[0; 4]; 256];
     let mut octet = 0_u8;
@@ -92,7 +97,7 @@ const OCTETS: [[u8; 4]; 256] = {
 
 impl Write for PeerText {
     fn write_str(&mut self, text: &str) -> fmt::Result {
-        text.bytes().for_each(|byte| self.push(byte));
+        text.bytes().for_each(|byte| self.push([byte], 1));
         Ok(())
     }
 }

@@ -2,7 +2,12 @@ use std::net::SocketAddr;
 
 use http::{HeaderMap, HeaderValue, Method, StatusCode, Uri, Version, header::USER_AGENT, uri::PathAndQuery};
 
-use crate::event;
+use tracing::Level;
+
+use crate::{
+    peer::PeerText,
+    value::{self, MAX_PATH, MAX_USER_AGENT, Text, version},
+};
 
 /// The record of a request that was answered before it came to a service: a head that is too long or never whole, bytes
 /// that are no request. A layer does not see those; the server below it does, and writes this.
@@ -20,14 +25,14 @@ use crate::event;
 #[derive(Clone, Copy, Debug)]
 #[must_use = "it is written by `write`"]
 pub struct RefusedRequest<'a> {
-    pub(crate) status: StatusCode,
-    pub(crate) reason: &'static str,
-    pub(crate) method: Option<&'a Method>,
-    pub(crate) target: Option<&'a PathAndQuery>,
-    pub(crate) version: Option<Version>,
-    pub(crate) user_agent: Option<&'a HeaderValue>,
-    pub(crate) bytes: u64,
-    pub(crate) peer: Option<SocketAddr>,
+    status: StatusCode,
+    reason: &'static str,
+    method: Option<&'a Method>,
+    target: Option<&'a PathAndQuery>,
+    version: Option<Version>,
+    user_agent: Option<&'a HeaderValue>,
+    bytes: u64,
+    peer: Option<SocketAddr>,
 }
 
 impl<'a> RefusedRequest<'a> {
@@ -59,6 +64,36 @@ impl<'a> RefusedRequest<'a> {
 
     /// Writes the record, without the query.
     pub fn write(self) {
-        event::write_refused(&self);
+        let Self { status, reason, method, target, version: spoken, user_agent, bytes, peer } = self;
+        let peer = peer.map(PeerText::new);
+        let method = method.map(value::method);
+        let path = target.map(|target| Text::new(target.path(), MAX_PATH));
+        let user_agent = user_agent.map(|value| Text::of_bytes(value.as_bytes(), MAX_USER_AGENT));
+        macro_rules! write {
+            ($level:expr) => {
+                tracing::event!(
+                    name: "access",
+                    target: "access",
+                    $level,
+                    {
+                        message = "access",
+                        method,
+                        path = path.as_ref().map(Text::as_value),
+                        version = spoken.map(version),
+                        status = status.as_u16(),
+                        bytes,
+                        peer = peer.as_ref().map(PeerText::as_str),
+                        user_agent = user_agent.as_ref().map(Text::as_value),
+                        outcome = "refused",
+                        reason,
+                    }
+                )
+            };
+        }
+        if status.is_server_error() {
+            write!(Level::WARN);
+        } else {
+            write!(Level::INFO);
+        }
     }
 }

@@ -1,7 +1,11 @@
 //! Where log lines go.
 
+#[cfg(test)]
+mod same_line;
+
 use std::{sync::OnceLock, time::Duration};
 
+use graceful_access_log::AccessEvent;
 use graceful_json_log::{Format, InitError, LogConfig, LogGuard, LogHandle};
 use tracing_subscriber::{EnvFilter, filter::LevelFilter};
 
@@ -48,12 +52,18 @@ pub fn init(config: &Config) -> Result<Logging, Error> {
     Ok(Logging { handle, _guard: guard })
 }
 
+/// Writes a record of the access log without an event, if all that this thread logs goes where [`init`] sends it.
+pub(crate) fn write_access(event: &AccessEvent<'_>) -> bool {
+    graceful_json_log::write_line(event.metadata(), |line| event.record(line))
+}
+
 /// Writes out what waits, for a process that ends here.
 pub(crate) fn flush(patience: Duration) {
     if let Some(log) = LOG.get() {
         let _ = log.flush(patience);
     }
 }
+
 /// Whether the filter can be read; what is wrong with it, if not.
 ///
 /// `EnvFilter` takes a word that is no level for the name of a crate, so that `inof` would log nothing at all.

@@ -20,7 +20,7 @@ use tower::ServiceBuilder;
 
 use self::{answers::Answers, route::Routes, router::RouterService};
 pub(crate) use self::{peer::WithPeer, refusals::Refusals};
-use crate::{Config, RequestIdFormat};
+use crate::{Config, RequestIdFormat, logging};
 
 /// Puts the layers around the finished router, outermost first.
 ///
@@ -46,7 +46,7 @@ pub(crate) fn stack(router: Router, config: &Config) -> impl HttpService + Sync 
     ServiceBuilder::new()
         .layer(RequestLoggerLayer::new().id_format(format))
         // The span outside is entered for drops too, so the record need not hold on to it.
-        .layer(AccessLogLayer::new().peer(peer).capture_span(false))
+        .layer(AccessLogLayer::new().peer(peer).capture_span(false).writer(logging::write_access))
         .layer(RecoveryLayer::new().answer(answers))
         .layer(limit)
         .layer(timeout)

@@ -107,17 +107,14 @@ impl Short {
     }
 }
 
-/// The longest text for [`middling`].
-const MIDDLING: usize = 128;
-
-/// Writes a text of sixteen bytes and more in its quotes and says how long that is. `None` if it is of another length, is
-/// not ASCII or needs an escape.
+/// Writes a text of sixteen bytes and more in its quotes and says how long that is. `None` if it is shorter, is not ASCII or
+/// needs an escape, or if there is no room for it.
 #[inline(always)]
-pub(crate) fn middling(text: &str, out: &mut [u8; MIDDLING + 2]) -> Option<usize> {
+pub(crate) fn middling(text: &str, out: &mut [u8]) -> Option<usize> {
     const PART: usize = 16;
     let bytes = text.as_bytes();
     let length = bytes.len();
-    if length > MIDDLING {
+    if length + 2 > out.len() {
         return None;
     }
     let mut clean = true;
@@ -205,13 +202,13 @@ mod tests {
         string(text, &mut quoted);
         assert_eq!(*quoted, [b"\"", &*out, b"\""].concat());
         let clean = text.bytes().all(|byte| matches!(byte, b' '..=b'~') && byte != b'"' && byte != b'\\');
-        let (mut tiny, mut short, mut more) = ([0; 10], [0; 18], [0; MIDDLING + 2]);
+        let (mut tiny, mut short, mut more) = ([0; 10], [0; 18], [0; 130]);
         let by_words = match text.len() {
             0..8 => Tiny::new(text).map(|text| text.write(&mut tiny)).map(|length| &tiny[..length]),
             8..17 => Short::new(text).map(|text| text.write(&mut short)).map(|length| &short[..length]),
             17.. => middling(text, &mut more).map(|length| &more[..length]),
         };
-        assert_eq!(by_words, (clean && text.len() <= MIDDLING).then_some(&*quoted), "the short ways write the same");
+        assert_eq!(by_words, (clean && text.len() <= 128).then_some(&*quoted), "the short ways write the same");
         String::from_utf8(quoted.to_vec()).expect("what goes in is UTF-8, and so is what comes out")
     }
 

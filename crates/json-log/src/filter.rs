@@ -90,9 +90,15 @@ impl LiveFilter {
         fn tell(filter: &LiveFilter, of_span: impl FnOnce(&EnvFilter)) {
             of_span(&filter.filter());
         }
-        if self.state.asks_spans.load(Relaxed) {
+        if self.asks_spans() {
             tell(self, of_span);
         }
+    }
+
+    /// Whether spans matter to it at present.
+    #[inline(always)]
+    pub(crate) fn asks_spans(&self) -> bool {
+        self.state.asks_spans.load(Relaxed)
     }
 
     fn interest<S>(&self, metadata: &'static Metadata<'static>) -> Interest {

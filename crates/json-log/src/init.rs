@@ -19,7 +19,7 @@ pub fn init(config: LogConfig) -> Result<(LogHandle, LogGuard), InitError> {
     let (format, colours, timeout) = (config.format, config.colours(), config.flush_timeout);
     let writer = config.open().map_err(InitError::Output)?;
     let dispatch = match format {
-        Format::Json => Dispatch::new(JsonSubscriber::new(writer.clone()).with(filter.clone())),
+        Format::Json => JsonSubscriber::new(writer.clone()).into_dispatch(filter.clone()),
         Format::Pretty => {
             let pretty = fmt::layer().with_ansi(colours).with_writer(writer.clone());
             Dispatch::new(registry().with(filter.clone()).with(pretty))

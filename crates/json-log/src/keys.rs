@@ -16,6 +16,8 @@ pub(crate) struct Texts {
     pub(crate) head: Head,
     /// One for each field, in its order.
     pub(crate) keys: Box<[Key]>,
+    /// Whether all keys are [plain](Key::plain) and none is [placed](Key::placed).
+    pub(crate) ordinary: bool,
 }
 
 /// What follows the time of a line.
@@ -77,7 +79,7 @@ impl Cache {
 
 impl Head {
     /// Most are as short, where the target is not a long path.
-    const SHORT: usize = 64;
+    pub(crate) const SHORT: usize = 64;
 
     fn new(text: &[u8]) -> Self {
         let short = (text.len() <= Self::SHORT).then(|| {
@@ -86,6 +88,12 @@ impl Head {
             short
         });
         Self { text: text.into(), short }
+    }
+
+    /// The same of a length that the compiler knows, and how long it really is. `None` if it is longer.
+    #[inline(always)]
+    pub(crate) fn short(&self) -> Option<(&[u8; Self::SHORT], usize)> {
+        self.short.as_ref().map(|short| (short, self.text.len()))
     }
 
     #[inline(always)]
@@ -117,9 +125,14 @@ impl Key {
         &self.text
     }
 
-    /// The same, of a length that the compiler knows, and how long it really is: less than that.
-    ///
-    /// `None` if it is longer, or if there is more to do than to write it.
+    /// The same, of a length that the compiler knows, and how long it really is: less than that. Of a key that is plain,
+    /// as all of an [ordinary](Texts::ordinary) callsite are.
+    #[inline(always)]
+    pub(crate) fn short(&self) -> (&[u8; Self::SHORT], usize) {
+        (&self.short, usize::from(self.short_length) % Self::SHORT)
+    }
+
+    /// As [`short`](Self::short). `None` if it is longer, or if there is more to do than to write it.
     #[inline(always)]
     pub(crate) fn plain(&self) -> Option<(&[u8; Self::SHORT], usize)> {
         let length = usize::from(self.short_length);
@@ -182,9 +195,10 @@ impl Texts {
         let again = |at: usize| named[..at].iter().any(|(_, name)| *name == named[at].1);
         let odd = |at: usize| again(at) || !named[at].1.has_a_bit();
         let placed = metadata.is_span() || (0..named.len()).any(odd);
-        let keys =
+        let keys: Box<[_]> =
             named.iter().enumerate().map(|(at, (text, name))| Key::new(text, *name, again(at), placed)).collect();
-        Self { head: Head::new(&head), keys }
+        let ordinary = keys.iter().all(|key| key.plain().is_some() && !key.placed);
+        Self { head: Head::new(&head), keys, ordinary }
     }
 }
 

@@ -19,7 +19,8 @@
 //! For programs whose log is read by machines, on hot paths. Where people read it, [`Format::Pretty`] is the format of
 //! `tracing-subscriber` on the same writer. Not for a log that must not lose a line (an audit): a full buffer drops.
 //!
-//! [`init`] is all of it at once: a [`JsonSubscriber`] with a [`LiveFilter`] on it. The parts work by themselves, too, in
+//! [`init`] is all of it at once: a [`JsonSubscriber`] with a [`LiveFilter`] on it, in a
+//! [`Dispatch`](JsonSubscriber::into_dispatch). The parts work by themselves, too, in
 //! a registry of one's own beside the layers of others (OpenTelemetry, tokio-console): [`JsonLayer`] renders the same
 //! lines, a [`LogWriter`] (from [`LogConfig::open`]) writes, a [`LiveFilter`] filters. The layer is as content with any
 //! other filter.
@@ -73,6 +74,9 @@
 //! A line allocates nothing. Nor does a span of [`JsonSubscriber`], if it has no more than eight fields of 256 bytes in
 //! all; one of [`JsonLayer`] allocates once. A level that is off costs one load.
 //!
+//! Most of a line with many fields is `tracing`'s way to hand over their values. [`write_line`] spares a line that every
+//! request writes that.
+//!
 //! A thread that logs takes one lock, its own as a rule, for the copy of a line. The writer's thread takes it for a swap
 //! of two buffers: nothing is allocated, sorted or written under a lock.
 //!
@@ -80,8 +84,10 @@
 #![forbid(unsafe_code)]
 
 mod config;
+mod direct;
 mod entered;
 mod escape;
+mod fields;
 mod filter;
 mod init;
 mod keys;
@@ -98,9 +104,11 @@ mod testing;
 mod text;
 mod thread;
 mod time;
+mod whole;
 mod writer;
 
 pub use self::config::{Format, InitError, LogConfig};
+pub use self::direct::{LineFields, write_line};
 pub use self::filter::{FilterError, LiveFilter};
 pub use self::init::{LogGuard, LogHandle, init};
 pub use self::layer::JsonLayer;

@@ -1,13 +1,10 @@
 //! One line in the making: fields are written once, and every key stands in it once.
 
-use std::{error::Error, fmt, fmt::Write, time::Duration};
-
-use tracing::field::{Field, Visit};
+use std::time::Duration;
 
 use crate::{
-    escape::{self, Escaped, Short, Tiny},
     keys::{Head, Key, Name},
-    number::{self, ShortFloat},
+    number,
     text::Text,
     time::Clock,
 };
@@ -37,7 +34,7 @@ impl Line {
     /// Writes what every line begins with.
     #[inline]
     pub(crate) fn head(&mut self, clock: &mut Clock, time: Duration, rest: &Head) {
-        clock.start_line(time, &mut self.text);
+        self.text.push(clock.start_line(time), Clock::LENGTH);
         rest.write(&mut self.text);
     }
 
@@ -62,6 +59,14 @@ impl Line {
         }
     }
 
+    /// Goes on from a text that was made elsewhere, with fields that are not placed.
+    #[cold]
+    pub(crate) fn go_on_from(&mut self, text: &[u8], bits: u64) {
+        self.clear();
+        self.text.extend(text);
+        self.bits = bits;
+    }
+
     /// Ends the line.
     #[inline]
     pub(crate) fn finish(&mut self) -> &[u8] {
@@ -76,7 +81,11 @@ impl Line {
     /// Writes a field with a value of at most `N` bytes, and says whether it has. Whatever is out of the ordinary it
     /// leaves to [`field`](Self::field): so it calls nothing, and costs a third.
     #[inline(always)]
-    fn short_field<const N: usize>(&mut self, key: &Key, value: impl FnOnce(&mut [u8; N]) -> Option<usize>) -> bool {
+    pub(crate) fn short_field<const N: usize>(
+        &mut self,
+        key: &Key,
+        value: impl FnOnce(&mut [u8; N]) -> Option<usize>,
+    ) -> bool {
         let Some((key_text, key_length)) = key.plain() else { return false };
         let start = self.text.len();
         let Some(room) = self.text.room_left().get_mut(..Key::SHORT + N) else { return false };
@@ -94,7 +103,7 @@ impl Line {
     }
 
     /// Writes a field. A key that is there already makes room: what was recorded last counts.
-    fn field(&mut self, key: &Key, value: impl FnOnce(&mut Text)) {
+    pub(crate) fn field(&mut self, key: &Key, value: impl FnOnce(&mut Text)) {
         let start = self.text.len();
         self.text.extend(key.text());
         value(&mut self.text);
@@ -150,7 +159,7 @@ pub(crate) fn loss(time: Duration, dropped: u64, out: &mut Vec<u8>) {
     const TEXT: &[u8] =
         b"\",\"level\":\"WARN\",\"target\":\"graceful_json_log\",\"message\":\"log lines dropped\",\"dropped\":";
     let mut line = Text::default();
-    Clock::new().start_line(time, &mut line);
+    line.push(Clock::new().start_line(time), Clock::LENGTH);
     line.extend(TEXT);
     number::unsigned(dropped, &mut line);
     line.extend(b"}\n");
@@ -246,6 +255,30 @@ impl SpanFields {
         self.many = Some(many);
     }
 
+    /// What a line has not that has the keys of `bits`, in as few pieces as can be, as long as `each` takes them. `None` if it
+    /// did not, or if the bits do not say it all.
+    #[inline]
+    pub(crate) fn missing(&self, bits: u64, mut each: impl FnMut(&[u8]) -> Option<()>) -> Option<()> {
+        if (self.bits | bits) & Name::SHARED_BIT != 0 {
+            return None;
+        }
+        let (text, places) = (self.text(), self.places());
+        let mut start = 0;
+        for (at, place) in places.iter().enumerate() {
+            if bits & place.name.bit() != 0 {
+                if start < place.start {
+                    each(text.get(start..place.start)?)?;
+                }
+                start = end(places, at, text);
+            }
+        }
+        each(text.get(start..)?)
+    }
+
+    pub(crate) const fn bits(&self) -> u64 {
+        self.bits
+    }
+
     #[inline]
     fn text(&self) -> &[u8] {
         self.many.as_ref().map_or_else(|| &self.text[..self.len], |many| &many.text)
@@ -277,134 +310,4 @@ fn end(places: &[Place], index: usize, text: &[u8]) -> usize {
 /// The field with this index.
 fn field<'a>(text: &'a [u8], places: &[Place], index: usize) -> &'a [u8] {
     &text[places[index].start..end(places, index, text)]
-}
-
-/// Writes the fields of an event or of a span into a line.
-pub(crate) struct Fields<'a> {
-    pub(crate) line: &'a mut Line,
-    pub(crate) keys: &'a [Key],
-}
-
-impl Fields<'_> {
-    /// As of [`Line::short_field`].
-    #[inline(always)]
-    fn write_short<const N: usize>(
-        &mut self,
-        field: &Field,
-        value: impl FnOnce(&mut [u8; N]) -> Option<usize>,
-    ) -> bool {
-        // Every field of a callsite has its key.
-        self.keys.get(field.index()).is_some_and(|key| self.line.short_field(key, value))
-    }
-
-    #[cold]
-    #[inline(never)]
-    fn write(&mut self, field: &Field, value: impl FnOnce(&mut Text)) {
-        if let Some(key) = self.keys.get(field.index()) {
-            self.line.field(key, value);
-        }
-    }
-
-    // One for each length, so that none saves the registers that only another needs.
-
-    #[inline(never)]
-    fn write_tiny_string(&mut self, field: &Field, value: &str) {
-        if !Tiny::new(value).is_some_and(|value| self.write_short(field, |out| Some(value.write(out)))) {
-            self.write_string(field, value);
-        }
-    }
-
-    #[inline(never)]
-    fn write_short_string(&mut self, field: &Field, value: &str) {
-        if !Short::new(value).is_some_and(|value| self.write_short(field, |out| Some(value.write(out)))) {
-            self.write_string(field, value);
-        }
-    }
-
-    #[inline(never)]
-    fn write_middling_string(&mut self, field: &Field, value: &str) {
-        if !self.write_short(field, |out| escape::middling(value, out)) {
-            self.write_string(field, value);
-        }
-    }
-
-    fn write_string(&mut self, field: &Field, value: &str) {
-        self.write(field, |out| escape::string(value, out));
-    }
-
-    fn write_text(&mut self, field: &Field, text: fmt::Arguments<'_>) {
-        self.write(field, |out| {
-            out.push(b"\"", 1);
-            // A `Debug` or `Display` that fails has written what it has.
-            let _ = fmt::write(&mut Escaped(out), text);
-            out.push(b"\"", 1);
-        });
-    }
-}
-
-impl Visit for Fields<'_> {
-    fn record_f64(&mut self, field: &Field, value: f64) {
-        let short = ShortFloat::new(value);
-        if !short.is_some_and(|value| self.write_short(field, |out| Some(value.write(out)))) {
-            self.write(field, |out| number::float(value, out));
-        }
-    }
-
-    fn record_i64(&mut self, field: &Field, value: i64) {
-        match u64::try_from(value) {
-            Ok(value) => self.record_u64(field, value),
-            Err(_) => self.write(field, |out| number::signed(value, out)),
-        }
-    }
-
-    fn record_u64(&mut self, field: &Field, value: u64) {
-        let short = number::Short::new(value);
-        if !short.is_some_and(|value| self.write_short(field, |out| Some(value.write(out)))) {
-            self.write(field, |out| number::unsigned(value, out));
-        }
-    }
-
-    fn record_i128(&mut self, field: &Field, value: i128) {
-        self.write(field, |out| write!(out, "{value}").unwrap_or_default());
-    }
-
-    fn record_u128(&mut self, field: &Field, value: u128) {
-        self.write(field, |out| write!(out, "{value}").unwrap_or_default());
-    }
-
-    fn record_bool(&mut self, field: &Field, value: bool) {
-        self.write(field, |out| out.extend(if value { b"true" } else { b"false" }));
-    }
-
-    fn record_str(&mut self, field: &Field, value: &str) {
-        match value.len() {
-            0..8 => self.write_tiny_string(field, value),
-            8..17 => self.write_short_string(field, value),
-            17.. => self.write_middling_string(field, value),
-        }
-    }
-
-    fn record_error(&mut self, field: &Field, value: &(dyn Error + 'static)) {
-        self.write_text(field, format_args!("{}", Chain(value)));
-    }
-
-    fn record_debug(&mut self, field: &Field, value: &dyn fmt::Debug) {
-        self.write_text(field, format_args!("{value:?}"));
-    }
-}
-
-/// An error and the errors behind it: `cannot read config: no such file`.
-struct Chain<'a>(&'a (dyn Error + 'static));
-
-impl fmt::Display for Chain<'_> {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        /// No honest chain is as long; one that leads back to itself would never end.
-        const LONGEST: usize = 32;
-        write!(formatter, "{}", self.0)?;
-        let sources = std::iter::successors(self.0.source(), |error| (*error).source());
-        for source in sources.take(LONGEST) {
-            write!(formatter, ": {source}")?;
-        }
-        Ok(())
-    }
 }

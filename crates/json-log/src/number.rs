@@ -16,8 +16,13 @@ impl Short {
     /// `None` if it has more digits.
     #[inline(always)]
     pub(crate) fn new(number: u64) -> Option<Self> {
-        if number < 10 {
-            return Some(Self { digits: u64::from(b'0') | number, length: 1 });
+        // A status, most counts.
+        if let Ok(small) = usize::try_from(number)
+            && let Some([digits @ .., length]) = UP_TO_THREE_DIGITS.get(small)
+        {
+            let [a, b, c] = *digits;
+            let digits = u32::from_le_bytes([a, b, c, 0]);
+            return Some(Self { digits: digits.into(), length: usize::from(*length) });
         }
         (number < EIGHT_DIGITS).then(|| {
             let digits = eight_digits(number);
@@ -175,6 +180,22 @@ fn places(millionths: u64) -> ([u8; 8], usize) {
     let length = 8 - (u64::from_le_bytes(places) ^ ZEROS).leading_zeros() as usize / 8;
     (places, length)
 }
+
+/// `0` to `999`, and how long each is.
+static UP_TO_THREE_DIGITS: [[u8; 4]; 1000] = {
+    let mut all = [[0; 4]; 1000];
+    let mut number = 0;
+    while number < all.len() {
+        let [[_, hundreds], [tens, ones]] = [pair(number as u64 / 100), pair(number as u64)];
+        all[number] = match number {
+            0..10 => [ones, 0, 0, 1],
+            10..100 => [tens, ones, 0, 2],
+            _ => [hundreds, tens, ones, 3],
+        };
+        number += 1;
+    }
+    all
+};
 
 /// `00` to `99`.
 const PAIRS: [[u8; 2]; 100] = {

@@ -5,9 +5,10 @@ use std::cell::Cell;
 use tracing::{Event, Metadata, span};
 
 use crate::{
-    LogWriter,
+    LineFields, LogWriter,
+    fields::Fields,
     keys::Cache,
-    line::{Fields, Line},
+    line::Line,
     time::{Clock, now},
 };
 
@@ -16,6 +17,8 @@ pub(crate) struct Scratch {
     line: Line,
     clock: Clock,
     cache: Cache,
+    /// For a line that is made [without an event](crate::write_line).
+    room: [u8; LineFields::ROOM],
 }
 
 thread_local! {
@@ -27,6 +30,7 @@ impl Scratch {
     ///
     /// The scratch is taken out while it is used: an event within an event (a `Debug` that logs), and one in a
     /// destructor of a thread that ends, gets a new one; one that panics takes it along.
+    #[inline(always)]
     pub(crate) fn with<R>(write: impl FnOnce(&mut Self) -> R) -> R {
         let kept = SCRATCH.try_with(Cell::take).ok().flatten();
         let mut scratch = kept.unwrap_or_else(Self::new);
@@ -38,18 +42,39 @@ impl Scratch {
 
     #[cold]
     fn new() -> Box<Self> {
-        Box::new(Self { line: Line::default(), clock: Clock::new(), cache: Cache::default() })
+        Box::new(Self {
+            line: Line::default(),
+            clock: Clock::new(),
+            cache: Cache::default(),
+            room: [0; LineFields::ROOM],
+        })
     }
 
     /// Writes an event with the fields of its spans, which `inherit` adds, the innermost first.
+    #[inline]
     pub(crate) fn event(writer: &LogWriter, event: &Event<'_>, inherit: impl FnOnce(&mut Line)) {
         let time = now();
-        Self::with(|Self { line, clock, cache }| {
+        Self::with(|Self { line, clock, cache, .. }| {
             let texts = cache.texts(event.metadata());
             line.head(clock, time, &texts.head);
             event.record(&mut Fields { line, keys: &texts.keys });
             inherit(line);
             writer.push(time, line.finish());
+        });
+    }
+
+    /// Writes a line with the fields that `record` gives it, spans included.
+    #[inline]
+    pub(crate) fn line(
+        writer: &LogWriter,
+        metadata: &'static Metadata<'static>,
+        record: impl FnOnce(&mut LineFields<'_>),
+    ) {
+        let time = now();
+        Self::with(|Self { line, clock, cache, room }| {
+            let mut fields = LineFields::new(room, line, clock, time, cache.texts(metadata));
+            record(&mut fields);
+            writer.push(time, fields.finish());
         });
     }
 

@@ -35,6 +35,7 @@ struct Span {
 }
 
 /// A span with `fields`. The parent is held as long as it is open.
+#[inline]
 pub(crate) fn open(metadata: &'static Metadata<'static>, parent: Option<Id>, fields: &Line) -> Id {
     let index = Free::take();
     let slot = slot_or_new(index);
@@ -70,6 +71,7 @@ pub(crate) enum Released {
 }
 
 /// One handle less.
+#[inline]
 pub(crate) fn release(id: &Id) -> Released {
     let Some(slot) = slot(id) else { return Released::Open };
     // As in `Arc`: what others did with their handles is done before the last of them closes it.
@@ -89,11 +91,12 @@ pub(crate) fn release(id: &Id) -> Released {
     Released::Closed { parent }
 }
 
-/// Adds the fields of a span to a line, and says what span is around it.
-pub(crate) fn inherit(id: &Id, line: &mut Line) -> Option<Id> {
+/// Shows the fields of a span, and says what span is around it.
+#[inline]
+pub(crate) fn visit(id: &Id, show: impl FnOnce(&SpanFields)) -> Option<Id> {
     let slot = slot(id)?;
     let span = slot.lock_of(id)?;
-    line.inherit(&span.fields);
+    show(&span.fields);
     slot.parent()
 }
 
@@ -120,6 +123,7 @@ impl Slot {
     }
 
     /// `None` if the span of this id was closed meanwhile.
+    #[inline]
     fn lock_of(&self, id: &Id) -> Option<MutexGuard<'_, Span>> {
         let span = self.lock();
         self.is_of(id).then_some(span)
@@ -152,6 +156,7 @@ fn index(id: &Id) -> u32 {
 }
 
 /// The slot of a span that is open.
+#[inline]
 fn slot(id: &Id) -> Option<&'static Slot> {
     let (page, at) = place(index(id));
     PAGES.get(page)?.get()?.get(at).filter(|slot| slot.is_of(id))

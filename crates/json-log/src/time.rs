@@ -5,7 +5,6 @@ use std::time::{Duration, SystemTime};
 use crate::{
     line::HEAD,
     number::{eight_digits, pair},
-    text::Text,
 };
 
 /// The time since 1970, and zero for a clock that stands before it.
@@ -25,6 +24,8 @@ const START: &[u8; 41] = b"{\"timestamp\":\"1970-01-01T00:00:00.000000Z";
 const MICROS: usize = START.len() - 7;
 
 impl Clock {
+    pub(crate) const LENGTH: usize = START.len();
+
     pub(crate) const fn new() -> Self {
         let mut start = [0; 48];
         let mut at = 0;
@@ -35,9 +36,9 @@ impl Clock {
         Self { second: 0, start }
     }
 
-    /// Appends [`HEAD`] and `2006-01-02T15:04:05.123456Z` (RFC 3339, UTC).
+    /// [`HEAD`] and `2006-01-02T15:04:05.123456Z` (RFC 3339, UTC): so many bytes as [`LENGTH`](Self::LENGTH) says.
     #[inline]
-    pub(crate) fn start_line(&mut self, since_1970: Duration, out: &mut Text) {
+    pub(crate) fn start_line(&mut self, since_1970: Duration) -> &[u8; 48] {
         let second = since_1970.as_secs().min(END_OF_9999);
         if second != self.second {
             self.set(second);
@@ -45,7 +46,7 @@ impl Clock {
         // Of eight digits the first two are zeros.
         let micros = eight_digits(u64::from(since_1970.subsec_micros())) >> 16 | u64::from(b'Z') << 48;
         self.start[MICROS..MICROS + 8].copy_from_slice(&micros.to_le_bytes());
-        out.push(&self.start, START.len());
+        &self.start
     }
 
     #[cold]
@@ -91,9 +92,7 @@ mod tests {
     use super::*;
 
     fn written(clock: &mut Clock, time: Duration) -> String {
-        let mut out = Text::default();
-        clock.start_line(time, &mut out);
-        let line = String::from_utf8(out.to_vec()).unwrap();
+        let line = String::from_utf8(clock.start_line(time)[..Clock::LENGTH].to_vec()).unwrap();
         line.strip_prefix(str::from_utf8(HEAD).unwrap()).expect(&line).into()
     }
 

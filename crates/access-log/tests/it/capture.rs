@@ -139,7 +139,7 @@ where
     }
 
     fn on_event(&self, event: &Event<'_>, context: Context<'_, S>) {
-        let mut fields = Fields(BTreeMap::new());
+        let mut fields = Fields::default();
         event.record(&mut fields);
         let spans = context.event_scope(event).into_iter().flat_map(Scope::from_root).map(|s| s.name()).collect();
         let meta = event.metadata();
@@ -148,7 +148,9 @@ where
     }
 }
 
-struct Fields(BTreeMap<&'static str, Value>);
+/// What was visited.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub(crate) struct Fields(pub(crate) BTreeMap<&'static str, Value>);
 
 impl Visit for Fields {
     fn record_debug(&mut self, field: &Field, value: &dyn fmt::Debug) {

@@ -8,3 +8,4 @@ mod outcomes;
 mod panics;
 mod sockets;
 mod spans;
+mod writer;

@@ -7,7 +7,7 @@ use graceful_json_log::{JsonSubscriber, LiveFilter, LogWriter};
 use tracing::{Dispatch, field, info, info_span};
 use tracing_subscriber::layer::SubscriberExt;
 
-use crate::support::{LONG, json, json_in_a_registry, open};
+use crate::support::{LONG, json, json_in_a_registry, open, whole};
 
 fn access_line() {
     info!(
@@ -43,6 +43,7 @@ fn allocations(of: impl Fn()) -> [u64; 2] {
             counted.count_total
         })
     };
+    assert_eq!(count(whole), count(json), "with a filter it costs no more");
     [count(json), count(json_in_a_registry)]
 }
 

@@ -15,20 +15,23 @@ fn everything() {
 
 #[derive(Clone, Copy)]
 enum On {
+    Whole,
     Subscriber,
     Registry,
     Layer,
 }
 
-/// What `log` logs with a filter on the subscriber, with one for all layers of a registry, and with one for the layer.
-fn all_ways(directives: &str, log: impl Fn(&LiveFilter)) -> [Vec<String>; 3] {
-    [On::Subscriber, On::Registry, On::Layer].map(|on| {
+/// What `log` logs with a filter that is one with the subscriber, with one on it, with one for all layers of a registry,
+/// and with one for the layer.
+fn all_ways(directives: &str, log: impl Fn(&LiveFilter)) -> [Vec<String>; 4] {
+    [On::Whole, On::Subscriber, On::Registry, On::Layer].map(|on| {
         let captured = Captured::default();
         let writer = open(captured.clone());
         let filter = LiveFilter::new(directives).unwrap();
         let json = JsonLayer::new(writer.clone());
         let registry = tracing_subscriber::registry();
         let dispatch = match on {
+            On::Whole => JsonSubscriber::new(writer.clone()).into_dispatch(filter.clone()),
             On::Subscriber => Dispatch::new(JsonSubscriber::new(writer.clone()).with(filter.clone())),
             On::Registry => Dispatch::new(registry.with(filter.clone()).with(json)),
             On::Layer => Dispatch::new(registry.with(json.with_filter(filter.clone()))),

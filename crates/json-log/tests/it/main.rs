@@ -4,6 +4,7 @@
 
 mod costs;
 mod differential;
+mod direct;
 mod filters;
 mod lines;
 #[cfg(unix)]

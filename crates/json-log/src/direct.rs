@@ -1,0 +1,265 @@
+//! Lines that need no event.
+
+use std::{error::Error, fmt, time::Duration};
+
+use tracing::{
+    Metadata,
+    dispatcher::get_default,
+    field::{Field, Visit},
+};
+
+use crate::{
+    escape::{self, Short, Tiny},
+    fields::{self, Chain, Fields},
+    keys::{Head, Key, Texts},
+    line::{Line, SpanFields},
+    number::{self, ShortFloat},
+    time::Clock,
+    whole::Whole,
+};
+
+/// Writes a line as of an event of this callsite, without the event: for a line that every request writes.
+///
+/// It says whether it has, and does nothing if not: this thread's events go elsewhere then, or to others as well, and it
+/// takes an event to reach them all. It writes where this thread logs with [`init`](crate::init) or
+/// [`JsonSubscriber::into_dispatch`](crate::JsonSubscriber::into_dispatch), which is all of the log then.
+///
+/// The line is the one that an event would have been, with the fields of the span that the thread is in. No filter is
+/// asked: whoever calls it has asked whether the callsite is on, as the macros of `tracing` do.
+///
+/// With an event each value is handed over by name, through two tables of functions. Here the compiler sees the whole
+/// line: that is a third of what one with many fields costs.
+///
+/// ```
+/// use graceful_json_log::{JsonSubscriber, LiveFilter, LogConfig, write_line};
+/// use tracing::{Level, Metadata, callsite::DefaultCallsite, field::Visit, metadata::Kind};
+///
+/// static CALLSITE: DefaultCallsite = DefaultCallsite::new(&LINE);
+/// static LINE: Metadata<'static> = tracing::metadata! {
+///     name: "line",
+///     target: "my_crate",
+///     level: Level::INFO,
+///     fields: &["message", "user"],
+///     callsite: &CALLSITE,
+///     kind: Kind::EVENT,
+/// };
+///
+/// fn line(user: u64) {
+///     let on = tracing::level_enabled!(Level::INFO) && !CALLSITE.interest().is_never();
+///     let fields = || LINE.fields().iter();
+///     let written = on && write_line(&LINE, |line| {
+///         fields().zip(["hello"]).for_each(|(field, text)| line.record_str(&field, text));
+///         fields().skip(1).for_each(|field| line.record_u64(&field, user));
+///     });
+///     if !written {
+///         tracing::info!(target: "my_crate", user, "hello");
+///     }
+/// }
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # let log = JsonSubscriber::new(LogConfig::new().open()?).into_dispatch(LiveFilter::new("info")?);
+/// # tracing::dispatcher::with_default(&log, || line(7));
+/// # Ok(()) }
+/// ```
+#[inline]
+pub fn write_line(metadata: &'static Metadata<'static>, record: impl FnOnce(&mut LineFields<'_>)) -> bool {
+    let mut record = Some(record);
+    get_default(|dispatch| {
+        let Some(whole) = dispatch.downcast_ref::<Whole>() else { return false };
+        let Some(record) = record.take() else { return false };
+        whole.json().write(metadata, record);
+        true
+    })
+}
+
+/// The fields of a line of [`write_line`], which takes them as it takes those of an event.
+///
+/// Where the calls come from is known when this is compiled, and no value goes to a place that is not known: a few
+/// instructions each.
+pub struct LineFields<'a> {
+    /// The line so far, up to `at`: as long as nothing is out of the ordinary.
+    room: &'a mut [u8; LineFields::ROOM],
+    /// [`SPILT`](Self::SPILT), if something was: then the line goes on in `line`.
+    at: usize,
+    /// Of the names that are there.
+    bits: u64,
+    line: &'a mut Line,
+    keys: &'a [Key],
+}
+
+impl<'a> LineFields<'a> {
+    /// More than an access line with all its texts as long as they may be.
+    pub(crate) const ROOM: usize = 4096;
+
+    /// There is never room there.
+    const SPILT: usize = usize::MAX;
+
+    #[inline]
+    pub(crate) fn new(
+        room: &'a mut [u8; LineFields::ROOM],
+        line: &'a mut Line,
+        clock: &mut Clock,
+        time: Duration,
+        texts: &'a Texts,
+    ) -> Self {
+        #[cold]
+        fn head(line: &mut Line, clock: &mut Clock, time: Duration, rest: &Head) {
+            line.head(clock, time, rest);
+        }
+        let mut at = Self::SPILT;
+        match texts.head.short() {
+            Some((head, length)) if texts.ordinary => {
+                let start = clock.start_line(time);
+                room[..start.len()].copy_from_slice(start);
+                room[Clock::LENGTH..][..Head::SHORT].copy_from_slice(head);
+                at = Clock::LENGTH + length;
+            }
+            _ => head(line, clock, time, &texts.head),
+        }
+        Self { room, at, bits: 0, line, keys: &texts.keys }
+    }
+
+    /// Writes a field with a value of at most `N` bytes, and says whether it has.
+    #[inline(always)]
+    fn short<const N: usize>(&mut self, key: &Key, value: impl FnOnce(&mut [u8; N]) -> usize) -> bool {
+        if self.at > Self::ROOM - Key::SHORT - N {
+            return false;
+        }
+        let (key_text, key_length) = key.short();
+        let room = &mut self.room[self.at..][..Key::SHORT + N];
+        room[..Key::SHORT].copy_from_slice(key_text);
+        let Some(value_room) = room[key_length..].first_chunk_mut() else { return false };
+        self.at += key_length + value(value_room);
+        self.bits |= key.bit;
+        true
+    }
+
+    /// The same for a text of sixteen bytes and more.
+    #[inline(always)]
+    fn long(&mut self, key: &Key, value: &str) -> bool {
+        /// Out of line, and apart from where it is: then that stays in a register.
+        #[inline(never)]
+        fn long(room: &mut [u8], key: &Key, value: &str) -> Option<usize> {
+            let (key_text, key_length) = key.short();
+            *room.first_chunk_mut()? = *key_text;
+            Some(key_length + escape::middling(value, room.get_mut(key_length..)?)?)
+        }
+        let Some(length) = self.room.get_mut(self.at..).and_then(|room| long(room, key, value)) else { return false };
+        self.at += length;
+        self.bits |= key.bit;
+        true
+    }
+
+    /// The line as an event has it, which takes what is out of the ordinary.
+    #[inline(always)]
+    fn spilt(&mut self) -> Fields<'_> {
+        #[cold]
+        #[inline(never)]
+        fn spill(line: &mut Line, room: &[u8], bits: u64) {
+            line.go_on_from(room, bits);
+        }
+        if self.at != Self::SPILT {
+            spill(self.line, &self.room[..self.at], self.bits);
+            self.at = Self::SPILT;
+        }
+        Fields { line: self.line, keys: self.keys }
+    }
+
+    /// Adds the fields of a span, but for those whose keys are there already. After these it gets no others.
+    #[inline]
+    pub(crate) fn inherit(&mut self, span: &SpanFields) {
+        if !self.inherit_in_room(span) {
+            self.spilt().line.inherit(span);
+        }
+    }
+
+    #[inline]
+    fn inherit_in_room(&mut self, span: &SpanFields) -> bool {
+        let mut rest = self.room.get_mut(self.at..).unwrap_or_default();
+        let before = rest.len();
+        let said = span.missing(self.bits, |piece| {
+            let (room, behind) = std::mem::take(&mut rest).split_at_mut_checked(piece.len())?;
+            room.copy_from_slice(piece);
+            rest = behind;
+            Some(())
+        });
+        if said.is_some() && self.at != Self::SPILT {
+            self.at += before - rest.len();
+            self.bits |= span.bits();
+        }
+        said.is_some() && self.at != Self::SPILT
+    }
+
+    /// Ends the line.
+    #[inline]
+    pub(crate) fn finish(&mut self) -> &[u8] {
+        match self.room.get_mut(self.at..).and_then(|room| room.first_chunk_mut()) {
+            Some(end) => {
+                *end = *b"}\n";
+                &self.room[..self.at + 2]
+            }
+            None => self.spilt().line.finish(),
+        }
+    }
+}
+
+impl Visit for LineFields<'_> {
+    #[inline(always)]
+    fn record_f64(&mut self, field: &Field, value: f64) {
+        let Some(key) = self.keys.get(field.index()) else { return };
+        if !ShortFloat::new(value).is_some_and(|value| self.short(key, |out| value.write(out))) {
+            fields::float(self.spilt().line, key, value);
+        }
+    }
+
+    fn record_i64(&mut self, field: &Field, value: i64) {
+        self.spilt().record_i64(field, value);
+    }
+
+    #[inline(always)]
+    fn record_u64(&mut self, field: &Field, value: u64) {
+        let Some(key) = self.keys.get(field.index()) else { return };
+        if !number::Short::new(value).is_some_and(|value| self.short(key, |out| value.write(out))) {
+            fields::unsigned(self.spilt().line, key, value);
+        }
+    }
+
+    fn record_i128(&mut self, field: &Field, value: i128) {
+        self.spilt().record_i128(field, value);
+    }
+
+    fn record_u128(&mut self, field: &Field, value: u128) {
+        self.spilt().record_u128(field, value);
+    }
+
+    fn record_bool(&mut self, field: &Field, value: bool) {
+        self.spilt().record_bool(field, value);
+    }
+
+    #[inline(always)]
+    fn record_str(&mut self, field: &Field, value: &str) {
+        let Some(key) = self.keys.get(field.index()) else { return };
+        let done = match value.len() {
+            0..8 => Tiny::new(value).is_some_and(|value| self.short(key, |out| value.write(out))),
+            8..17 => Short::new(value).is_some_and(|value| self.short(key, |out| value.write(out))),
+            17.. => self.long(key, value),
+        };
+        if !done {
+            fields::string(self.spilt().line, key, value);
+        }
+    }
+
+    fn record_error(&mut self, field: &Field, value: &(dyn Error + 'static)) {
+        self.record_debug(field, &format_args!("{}", Chain(value)));
+    }
+
+    fn record_debug(&mut self, field: &Field, value: &dyn fmt::Debug) {
+        self.spilt().record_debug(field, value);
+    }
+}
+
+impl fmt::Debug for LineFields<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { room: _, at: _, bits: _, line: _, keys } = self;
+        f.debug_struct("LineFields").field("fields", &keys.len()).finish_non_exhaustive()
+    }
+}
