@@ -360,13 +360,18 @@ fn is_bodiless(method: &Method, status: StatusCode) -> bool {
     *method == Method::HEAD || matches!(status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED)
 }
 
+#[inline]
 fn content_length(headers: &HeaderMap) -> Option<u64> {
     let digits = headers.get(CONTENT_LENGTH)?.as_bytes();
-    let number = digits.iter().try_fold(0_u64, |number, digit| {
-        let digit = char::from(*digit).to_digit(10)?;
-        number.checked_mul(10)?.checked_add(digit.into())
-    });
-    number.filter(|_| !digits.is_empty())
+    let mut number = 0_u64;
+    for digit in digits {
+        let digit = digit.wrapping_sub(b'0');
+        if digit > 9 {
+            return None;
+        }
+        number = number.checked_mul(10)?.checked_add(digit.into())?;
+    }
+    (!digits.is_empty()).then_some(number)
 }
 
 /// 499, nginx's "client closed request": never sent, as there is nobody left to read it.

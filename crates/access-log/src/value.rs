@@ -154,7 +154,12 @@ pub(crate) const fn version(version: Version) -> &'static str {
 }
 
 /// Milliseconds, exact to the microsecond: more digits would be noise. Divided once, so that 1.234 is printed as 1.234.
+#[inline]
 pub(crate) fn millis(duration: Duration) -> f64 {
-    let micros = duration.as_secs().saturating_mul(1_000_000).saturating_add(duration.subsec_micros().into());
+    /// 34,000 years.
+    const LONGEST: u64 = 1 << 40;
+    // A number with a sign is the shorter way to a float.
+    let seconds = duration.as_secs().min(LONGEST).cast_signed();
+    let micros = seconds * 1_000_000 + i64::from(duration.subsec_micros());
     micros as f64 / 1000.0
 }

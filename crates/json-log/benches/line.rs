@@ -6,8 +6,10 @@
 use std::{io, sync::LazyLock, time::Duration};
 
 use divan::{AllocProfiler, Bencher};
-use graceful_json_log::{JsonLayer, JsonSubscriber, LiveFilter, LogConfig, LogWriter, Output};
-use tracing::{Dispatch, Span, info, info_span, trace};
+use graceful_json_log::{JsonLayer, JsonSubscriber, LiveFilter, LogConfig, LogWriter, Output, write_line};
+use tracing::{
+    Dispatch, Level, Metadata, Span, callsite::DefaultCallsite, field::Visit, info, info_span, metadata::Kind, trace,
+};
 use tracing_subscriber::layer::SubscriberExt;
 
 #[global_allocator]
@@ -20,7 +22,7 @@ static WRITER: LazyLock<LogWriter> = LazyLock::new(|| {
 
 static OURS: LazyLock<Dispatch> = LazyLock::new(|| {
     let filter = LiveFilter::new("info").expect("a level");
-    Dispatch::new(JsonSubscriber::new(WRITER.clone()).with(filter))
+    JsonSubscriber::new(WRITER.clone()).into_dispatch(filter)
 });
 
 static LAYER: LazyLock<Dispatch> = LazyLock::new(|| {
@@ -73,10 +75,46 @@ fn access() {
         tracing::Level::INFO,
         {
             message = "access", method = "GET", path = "/api/work", route = "/api/work", version = "HTTP/1.1", status = 200u16,
-            duration_ms = 0.125, ttfb_ms = 0.113, bytes_in = 0u64, bytes = 13u64, peer = %"127.0.0.1:40404",
+            duration_ms = 0.125, ttfb_ms = 0.113, bytes_in = 0u64, bytes = 13u64, peer = "127.0.0.1:40404",
             user_agent = "curl/8.5.0", outcome = "complete",
         }
     );
+}
+
+/// The same line without the event.
+fn access_directly() {
+    static CALLSITE: DefaultCallsite = DefaultCallsite::new(&LINE);
+    static LINE: Metadata<'static> = tracing::metadata! {
+        name: "access",
+        target: "access",
+        level: Level::INFO,
+        fields: &[
+            "message", "method", "path", "route", "version", "status", "duration_ms", "ttfb_ms", "bytes_in", "bytes",
+            "peer", "user_agent", "outcome",
+        ],
+        callsite: &CALLSITE,
+        kind: Kind::EVENT,
+    };
+    let mut fields = LINE.fields().iter();
+    let mut next = || fields.next().expect("as many as there are names");
+    write_line(&LINE, |line| {
+        for text in ["access", "GET", "/api/work", "/api/work", "HTTP/1.1"] {
+            line.record_str(&next(), text);
+        }
+        line.record_u64(&next(), 200);
+        line.record_f64(&next(), 0.125);
+        line.record_f64(&next(), 0.113);
+        line.record_u64(&next(), 0);
+        line.record_u64(&next(), 13);
+        for text in ["127.0.0.1:40404", "curl/8.5.0", "complete"] {
+            line.record_str(&next(), text);
+        }
+    });
+}
+
+#[divan::bench]
+fn access_line_without_an_event(bencher: Bencher<'_, '_>) {
+    Log::Ours.bench(bencher, access_directly);
 }
 
 #[divan::bench(args = ALL)]

@@ -17,7 +17,10 @@ pub(crate) fn string(text: &str, out: &mut Text) {
 
 /// Appends `text` as it stands between the quotes.
 pub(crate) fn escape(text: &str, out: &mut Text) {
-    if text.as_bytes().chunks(16).all(is_clean) {
+    let (parts, rest) = text.as_bytes().as_chunks::<PART>();
+    let mut last = [b' '; PART];
+    last[..rest.len()].copy_from_slice(rest);
+    if parts.iter().chain([&last]).all(|part| Least::of(part).is_clean()) {
         out.extend(text.as_bytes());
     } else {
         escape_by_char(text, out);
@@ -91,7 +94,7 @@ impl Short {
         let bytes = text.as_bytes();
         let (first, last) = (bytes.first_chunk()?, bytes.last_chunk()?);
         let (first, last) = (u64::from_le_bytes(*first), u64::from_le_bytes(*last));
-        let clean = bytes.len() <= 16 && marks(first) | marks(last) == 0;
+        let clean = bytes.len() <= PART && marks(first) | marks(last) == 0;
         clean.then_some(Self { first, last, length: bytes.len() })
     }
 
@@ -111,39 +114,51 @@ impl Short {
 /// needs an escape, or if there is no room for it.
 #[inline(always)]
 pub(crate) fn middling(text: &str, out: &mut [u8]) -> Option<usize> {
-    const PART: usize = 16;
     let bytes = text.as_bytes();
-    let length = bytes.len();
-    if length + 2 > out.len() {
-        return None;
+    let out = out.get_mut(..bytes.len() + 2)?;
+    let [first_quote, room @ .., last_quote] = out else { return None };
+    // The last part overlaps the one before.
+    let last = bytes.last_chunk::<PART>()?;
+    *room.last_chunk_mut()? = *last;
+    let mut least = Least::of(last);
+    for (part, room) in bytes.as_chunks::<PART>().0.iter().zip(room.as_chunks_mut().0) {
+        *room = *part;
+        least.lower(&Least::of(part));
     }
-    let mut clean = true;
-    let mut at = 0;
-    loop {
-        let part = bytes.get(at..)?.first_chunk::<PART>()?;
-        *out.get_mut(1 + at..)?.first_chunk_mut()? = *part;
-        clean &= is_clean(part);
-        if at + PART >= length {
-            break;
-        }
-        // The last overlaps the one before.
-        at = (at + PART).min(length - PART);
-    }
-    out[0] = b'"';
-    *out.get_mut(1 + length)? = b'"';
-    clean.then_some(length + 2)
+    (*first_quote, *last_quote) = (b'"', b'"');
+    least.is_clean().then_some(bytes.len() + 2)
 }
 
-/// The same as [`marks`], in a form that becomes vector instructions.
-#[inline(always)]
-fn is_clean(bytes: &[u8]) -> bool {
-    let marked = |byte: u8| {
-        // One zero of three is enough, and a minimum is one instruction.
-        let from_space = byte.wrapping_sub(b' ');
-        let to_delete = (0x7f - b' ').saturating_sub(from_space);
-        to_delete.min(byte ^ b'"').min(byte ^ b'\\') == 0
-    };
-    bytes.iter().fold(0, |all, byte| all | u8::from(marked(*byte))) == 0
+const PART: usize = 16;
+
+/// As [`marks`], in a form that becomes vector instructions: a zero for each byte that needs an escape.
+struct Least([u8; PART]);
+
+impl Least {
+    #[inline(always)]
+    fn of(part: &[u8; PART]) -> Self {
+        // Not `map`, which may be a call.
+        let mut least = *part;
+        for byte in &mut least {
+            // One zero of three is enough, and a minimum is one instruction.
+            let from_space = byte.wrapping_sub(b' ');
+            let to_delete = (0x7f - b' ').saturating_sub(from_space);
+            *byte = to_delete.min(*byte ^ b'"').min(*byte ^ b'\\');
+        }
+        Self(least)
+    }
+
+    #[inline(always)]
+    fn lower(&mut self, other: &Self) {
+        for (least, other) in self.0.iter_mut().zip(&other.0) {
+            *least = (*least).min(*other);
+        }
+    }
+
+    #[inline(always)]
+    fn is_clean(&self) -> bool {
+        self.0.iter().fold(0, |zeros, least| zeros | u8::from(*least == 0)) == 0
+    }
 }
 
 const ONES: u64 = 0x0101_0101_0101_0101;

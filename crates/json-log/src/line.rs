@@ -40,9 +40,12 @@ impl Line {
 
     /// Adds the fields of a span, but for those whose keys are there already. After these it gets no others.
     pub(crate) fn inherit(&mut self, span: &SpanFields) {
-        if self.bits & span.bits == 0 {
-            self.text.extend(span.text());
-        } else {
+        let text = &mut self.text;
+        let extended = span.missing(self.bits, |piece| {
+            text.extend(piece);
+            Some(())
+        });
+        if extended.is_none() {
             let (text, places) = (span.text(), span.places());
             for (at, place) in places.iter().enumerate() {
                 if !self.has(place) {
@@ -263,6 +266,9 @@ impl SpanFields {
             return None;
         }
         let (text, places) = (self.text(), self.places());
+        if self.bits & bits == 0 {
+            return each(text);
+        }
         let mut start = 0;
         for (at, place) in places.iter().enumerate() {
             if bits & place.name.bit() != 0 {
