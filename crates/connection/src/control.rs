@@ -24,16 +24,24 @@ use crate::{ConnectionInfo, current::Current, settings::deadline, shared::Shared
 ///     // …
 /// }
 /// ```
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub struct ConnectionControl {
     shared: Arc<Shared>,
-    /// The request's number.
+    /// The request's number, or [`EACH`].
     number: u64,
 }
+
+/// No request's number: what is cloned is of the request that began last.
+const EACH: u64 = u64::MAX;
 
 impl ConnectionControl {
     pub(crate) const fn new(shared: Arc<Shared>, number: u64) -> Self {
         Self { shared, number }
+    }
+
+    /// What the extensions of each request are cloned from: the clone is the hold on the request that began last.
+    pub(crate) const fn of_each(shared: Arc<Shared>) -> Self {
+        Self { shared, number: EACH }
     }
 
     /// The hold on the request that is being worked on: for a service, a future or a body that the connection's own task,
@@ -86,5 +94,15 @@ impl ConnectionControl {
     #[must_use]
     pub fn peer(&self) -> Option<SocketAddr> {
         self.shared.peer()
+    }
+}
+
+/// A clone is of the same request.
+impl Clone for ConnectionControl {
+    #[inline]
+    fn clone(&self) -> Self {
+        let Self { shared, number } = self;
+        let number = if *number == EACH { shared.requests.started() } else { *number };
+        Self { shared: Arc::clone(shared), number }
     }
 }

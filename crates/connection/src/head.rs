@@ -13,12 +13,18 @@ pub(crate) struct LineScan {
 }
 
 impl LineScan {
-    /// Takes in bytes of a head, in pieces as they come, after so many requests.
-    pub(crate) fn feed(&mut self, before: u64, bytes: &[u8]) {
+    /// Takes in bytes of a head, in pieces as they come, after so many requests. A line that is shorter than `enough` need
+    /// not be measured.
+    pub(crate) fn feed(&mut self, before: u64, bytes: &[u8], enough: usize) {
         if self.before != before {
             *self = Self { before, length: 0, ended: false };
         }
         if self.ended {
+            return;
+        }
+        if self.length == 0 && bytes.len() < enough && bytes.ends_with(b"\r\n\r\n") {
+            // The whole of a head, as most come.
+            self.ended = true;
             return;
         }
         let end = memchr(b'\n', bytes);
@@ -26,7 +32,7 @@ impl LineScan {
         self.length = self.length.saturating_add(end.unwrap_or(bytes.len()));
     }
 
-    /// How long the line of the last request is, or what has come of it.
+    /// How long the line of the last request is, or what has come of it; 0 if that is too short to matter.
     pub(crate) const fn length(&self) -> usize {
         self.length
     }
@@ -43,7 +49,7 @@ mod tests {
             let mut scan = LineScan::default();
             let mut fed = 0;
             for bytes in text.chunks(piece) {
-                scan.feed(0, bytes);
+                scan.feed(0, bytes, 0);
                 fed += bytes.len();
                 assert_eq!(scan.length(), fed.min(1015), "in pieces of {piece}");
             }
@@ -53,8 +59,23 @@ mod tests {
     #[test]
     fn the_next_request_begins_anew() {
         let mut scan = LineScan::default();
-        scan.feed(0, b"GET / HTTP/1.1\r\nhost: x\r\n\r\n");
-        scan.feed(1, b"GET /");
+        scan.feed(0, b"GET / HTTP/1.1\r\nhost: x\r\n\r\n", 0);
+        scan.feed(1, b"GET /", 0);
         assert_eq!(scan.length(), 5);
+    }
+
+    #[test]
+    fn a_whole_head_is_not_looked_through_where_no_line_of_it_is_too_long() {
+        const WHOLE: &[u8] = b"GET / HTTP/1.1\r\nhost: x\r\n\r\n";
+        let mut scan = LineScan::default();
+        scan.feed(0, WHOLE, WHOLE.len() + 1);
+        assert_eq!(scan.length(), 0, "shorter than it need be");
+        scan.feed(0, &[b'x'; 100], 10);
+        assert_eq!(scan.length(), 0, "its line is over");
+        scan.feed(1, WHOLE, WHOLE.len());
+        assert_eq!(scan.length(), 15, "it may be too long");
+        scan.feed(2, b"GET /", WHOLE.len() + 6);
+        scan.feed(2, WHOLE, WHOLE.len() + 6);
+        assert_eq!(scan.length(), 20, "the rest of one that has begun");
     }
 }

@@ -100,7 +100,7 @@ impl<T> CountedIo<T> {
             shared.socket.set_header_block(frames.blocks, frames.open);
         } else if !shared.socket.is_body_open() {
             shared.socket.set_next_head();
-            self.line.feed(shared.requests.started(), bytes);
+            self.line.feed(shared.requests.started(), bytes, self.max_head);
         }
     }
 
@@ -120,26 +120,25 @@ impl<T> CountedIo<T> {
     /// connection's own task is told, and drops the socket.
     fn gate(&self, side: Side, cx: &Context<'_>) -> io::Result<()> {
         let shared = self.shared();
-        if shared.socket.is_upgrading() {
-            shared.listen_upgraded(side, cx.waker());
-            if shared.signal() == Signal::Force {
-                return Err(io::Error::new(io::ErrorKind::ConnectionAborted, "the server is shutting down"));
-            }
+        shared.listen_upgraded(side, cx.waker());
+        if shared.signal() == Signal::Force {
+            return Err(io::Error::new(io::ErrorKind::ConnectionAborted, "the server is shutting down"));
         }
         Ok(())
     }
 }
 
 impl<T: Unpin> CountedIo<T> {
-    /// Polls the socket; once it is upgraded, through what it is among the live work.
+    /// Polls the socket; once it is upgraded, through the gate and what it is among the live work.
     #[inline]
     fn poll_io<R>(
         &mut self,
+        side: Side,
         cx: &mut Context<'_>,
-        poll: impl FnOnce(Pin<&mut T>, &mut Context<'_>) -> Poll<R>,
-    ) -> Poll<R> {
+        poll: impl FnOnce(Pin<&mut T>, &mut Context<'_>) -> Poll<io::Result<R>>,
+    ) -> Poll<io::Result<R>> {
         if self.shared().socket.is_upgrading() {
-            self.poll_upgraded(cx, poll)
+            self.poll_upgraded(side, cx, poll)
         } else {
             poll(Pin::new(&mut self.io), cx)
         }
@@ -148,9 +147,11 @@ impl<T: Unpin> CountedIo<T> {
     #[cold]
     fn poll_upgraded<R>(
         &mut self,
+        side: Side,
         cx: &mut Context<'_>,
-        poll: impl FnOnce(Pin<&mut T>, &mut Context<'_>) -> Poll<R>,
-    ) -> Poll<R> {
+        poll: impl FnOnce(Pin<&mut T>, &mut Context<'_>) -> Poll<io::Result<R>>,
+    ) -> Poll<io::Result<R>> {
+        self.gate(side, cx)?;
         if self.work.is_none() {
             self.work = self.shared().take_upgraded_work();
         }
@@ -190,7 +191,7 @@ impl<T: AsyncRead + Unpin> CountedIo<T> {
             // The next request is on its way: that is a client that is there, and it waits its turn.
             self.shared().socket.set_next_head();
             let started = self.shared().requests.started();
-            self.line.feed(started, &self.prefix);
+            self.line.feed(started, &self.prefix, self.max_head);
         } else {
             // A client that left, or one that has said all it wants to say: the connection's timer decides.
             self.shared().socket.set_half_closed();
@@ -224,9 +225,8 @@ impl<T: AsyncRead + Unpin> AsyncRead for CountedIo<T> {
             }
             return Poll::Ready(Ok(()));
         }
-        this.gate(Side::Read, cx)?;
         let before = buf.filled().len();
-        match ready!(this.poll_io(cx, |io, cx| io.poll_read(cx, buf))) {
+        match ready!(this.poll_io(Side::Read, cx, |io, cx| io.poll_read(cx, buf))) {
             // TLS without a `close_notify`, as most clients end it. HTTP knows where its messages end and what is cut off;
             // what comes after an upgrade may not.
             Err(error) if error.kind() == io::ErrorKind::UnexpectedEof && !this.shared().socket.is_upgrading() => {}
@@ -241,12 +241,11 @@ impl<T: AsyncRead + Unpin> AsyncRead for CountedIo<T> {
 
 impl<T: AsyncRead + AsyncWrite + Unpin> AsyncWrite for CountedIo<T> {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        self.gate(Side::Write, cx)?;
         if self.is_answer_of_hypers_own(bytes) {
             ready!(self.poll_instead(cx))?;
             return Poll::Ready(Ok(bytes.len()));
         }
-        let polled = self.poll_io(cx, |io, cx| io.poll_write(cx, bytes));
+        let polled = self.poll_io(Side::Write, cx, |io, cx| io.poll_write(cx, bytes));
         self.count(&polled);
         polled
     }
@@ -256,12 +255,11 @@ impl<T: AsyncRead + AsyncWrite + Unpin> AsyncWrite for CountedIo<T> {
         cx: &mut Context<'_>,
         slices: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        self.gate(Side::Write, cx)?;
         if self.is_answer_of_hypers_own(slices.first().map_or(&[], |slice| slice)) {
             ready!(self.poll_instead(cx))?;
             return Poll::Ready(Ok(slices.iter().map(|slice| slice.len()).sum()));
         }
-        let polled = self.poll_io(cx, |io, cx| io.poll_write_vectored(cx, slices));
+        let polled = self.poll_io(Side::Write, cx, |io, cx| io.poll_write_vectored(cx, slices));
         self.count(&polled);
         polled
     }

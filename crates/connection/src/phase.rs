@@ -97,6 +97,8 @@ pub(crate) enum Limit {
 pub(crate) struct Clock {
     phase: Phase,
     since: Instant,
+    /// It is idle, since a while after `since`: see [`rest`](Self::rest).
+    rests: bool,
     started: u64,
     /// How fast the peer takes the response.
     pace: Pace,
@@ -108,7 +110,15 @@ pub(crate) struct Clock {
 
 impl Clock {
     pub(crate) fn new(now: Instant) -> Self {
-        Self { phase: Phase::Head, since: now, started: 0, pace: Pace::default(), block: None, half_closed: None }
+        Self {
+            phase: Phase::Head,
+            since: now,
+            rests: false,
+            started: 0,
+            pace: Pace::default(),
+            block: None,
+            half_closed: None,
+        }
     }
 
     pub(crate) const fn phase(&self) -> Phase {
@@ -118,6 +128,7 @@ impl Clock {
     const fn enter(&mut self, phase: Phase, now: Instant) {
         self.phase = phase;
         self.since = now;
+        self.rests = false;
     }
 
     /// The connection was asked to end; what is left of it has `FAREWELL` to go.
@@ -131,12 +142,12 @@ impl Clock {
     }
 
     /// The short way through [`observe`](Self::observe) and [`deadline`](Self::deadline), for an HTTP/1 connection whose
-    /// last poll took in a request and sent all of its response, as most do: the time, as far as it is known, and the
-    /// idle deadline.
+    /// last poll took in a request and sent all of its response, as most do: the time, as far as it is known. It is idle
+    /// then, until [`idle_deadline`](Self::idle_deadline).
     ///
     /// It does not read the clock. The request has begun within that poll, so the response ended later than that, by what
     /// the handler has computed without a pause; `SYNCHRONOUS` makes up for it.
-    pub(crate) fn rest(&mut self, shared: &Shared, settings: &Settings) -> Option<(Instant, Option<Instant>)> {
+    pub(crate) fn rest(&mut self, shared: &Shared) -> Option<Instant> {
         let Shared { requests, socket, .. } = shared;
         let started = requests.started();
         if started == self.started
@@ -153,16 +164,22 @@ impl Clock {
         socket.take_read_seen();
         socket.take_body_seen();
         let began = graceful_tasks::lately().unwrap_or_else(Instant::now);
-        let since = began + SYNCHRONOUS;
         *self = Self {
             phase: Phase::Idle,
-            since,
+            since: began,
+            rests: true,
             started,
             pace: Pace::from(socket.written()),
             block: None,
             half_closed: None,
         };
-        Some((began, deadline(since, settings.idle)))
+        Some(began)
+    }
+
+    /// Until when it may be idle. From one rest to the next it only moves later.
+    pub(crate) fn idle_deadline(&self, settings: &Settings) -> Option<Instant> {
+        let since = if self.rests { self.since + SYNCHRONOUS } else { self.since };
+        deadline(since, settings.idle)
     }
 
     /// Takes in what the last poll did.
@@ -226,7 +243,7 @@ impl Clock {
                 Override::Until(at) => at,
             }
             .map(|at| (at, Limit::Write)),
-            Phase::Idle => deadline(self.since, settings.idle).map(|at| (at, Limit::Idle)),
+            Phase::Idle => self.idle_deadline(settings).map(|at| (at, Limit::Idle)),
             Phase::Closing => deadline(self.since, Some(FAREWELL)).map(|at| (at, Limit::Closing)),
             // Lingering cannot be without end, also where the setting is off.
             Phase::Lingering => {

@@ -15,6 +15,7 @@ use graceful_tasks as tasks;
 use http::{
     Extensions, HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Uri, Version,
     header::{CONNECTION, CONTENT_TYPE, EXPECT, UPGRADE},
+    response,
 };
 use http_body::Body;
 use hyper::body::Incoming;
@@ -70,12 +71,41 @@ pub(crate) struct Tracked<S> {
     host: RefCell<KnownHost>,
     /// HTTP/1: where its requests are listed among the live work. Made with the first one.
     seat: RefCell<Option<tasks::Seat>>,
+    /// What the extensions of every request begin with: to clone a table costs less than to insert into one.
+    given: Extensions,
 }
 
 impl<S> Tracked<S> {
     pub(crate) fn new(service: S, entry: Arc<Entry>, upgrades: Upgrades, settings: Arc<Settings>) -> Self {
+        let given = Extensions::new();
+        let control = settings.control_extension.then(|| ConnectionControl::of_each(Arc::clone(&entry.shared)));
         let service = Box::new(RefCell::new(service));
-        Self { service, entry, upgrades, settings, host: RefCell::default(), seat: RefCell::default() }
+        let mut tracked =
+            Self { service, entry, upgrades, settings, host: RefCell::default(), seat: RefCell::default(), given };
+        if let Some(control) = control {
+            tracked.give(control);
+        }
+        tracked
+    }
+
+    /// Puts `value` into the extensions of every request.
+    pub(crate) fn give<V: Clone + Send + Sync + 'static>(&mut self, value: V) {
+        if self.given.is_empty() {
+            self.given = ROOM.clone();
+        }
+        self.given.insert(value);
+    }
+
+    /// What a request's extensions begin with, besides what hyper has put into them.
+    fn extend(&self, extensions: &mut Extensions) {
+        if self.given.is_empty() {
+            return;
+        }
+        // Of an upgrade, or a protocol that a stream is to speak: rare.
+        let hypers = std::mem::replace(extensions, self.given.clone());
+        if !hypers.is_empty() {
+            extensions.extend(hypers);
+        }
     }
 
     /// Lists a request among the live work.
@@ -107,12 +137,13 @@ impl<S: HttpService> hyper::service::Service<Request<Incoming>> for Tracked<S> {
     type Error = S::Error;
     type Future = ResponseFuture<S>;
 
-    fn call(&self, request: Request<Incoming>) -> Self::Future {
+    fn call(&self, mut request: Request<Incoming>) -> Self::Future {
         let http2 = request.version() == Version::HTTP_2;
         let now = tasks::now();
         let shared = &self.entry.shared;
         let work = self.list(http2);
         let mut guard = RequestGuard::new(&self.entry, request.method(), request.uri(), &work);
+        let number = guard.number;
         let mut flags =
             Flags { version: request.version(), connect: request.method() == Method::CONNECT, close: false };
         if http2 {
@@ -120,39 +151,40 @@ impl<S: HttpService> hyper::service::Service<Request<Incoming>> for Tracked<S> {
         } else {
             guard.work = Some(work);
         }
-        let admitted = self
-            .admit(&request)
-            .map_err(|refusal| Box::new(self.entry.wording().to_request(refusal, shared, &request)));
+        let guard = Some(guard);
         let waits = !http2 && !request.body().is_end_stream() && request.headers().contains_key(EXPECT);
-        let mut request = request.map(|body| RequestBody::new(body, shared, guard.number, &self.settings, now, waits));
-        let upgrade = match admitted {
+        let body = |body| RequestBody::new(body, shared, number, &self.settings, now, waits);
+        let upgrade = match self.admit(&request) {
             Ok(upgrade) => upgrade,
-            Err(response) => {
+            Err(refusal) => {
                 flags.close = true;
-                return ResponseFuture {
-                    state: State::Refused(Some(response)),
-                    flags,
-                    upgrade: None,
-                    guard: Some(guard),
-                };
+                let response = Box::new(self.entry.wording().to_request(refusal, shared, &request));
+                // It is known by its end to have been left unread.
+                drop(body(request.into_body()));
+                return ResponseFuture { state: State::Refused(Some(response)), flags, upgrade: None, guard };
             }
         };
-        if self.settings.control_extension {
-            let extensions = request.extensions_mut();
-            if extensions.is_empty() {
-                *extensions = ROOM.clone();
-            }
-            extensions.insert(ConnectionControl::new(Arc::clone(shared), guard.number));
-        }
+        self.extend(request.extensions_mut());
+        // Taken apart only now, and put together where it is passed on: each stop on the way is a copy of it.
+        let (head, incoming) = request.into_parts();
+        let body = body(incoming);
         let mut service = self.service.borrow_mut();
         // Nearly every service is always ready; one that is not gets a clone of its own to wait on, since hyper has no
         // way to hold a request back.
-        let state = match service.poll_ready(&mut Context::from_waker(Waker::noop())) {
-            Poll::Ready(Ok(())) => State::Called(service.call(request)),
-            Poll::Ready(Err(error)) => State::Failed(Some(error)),
-            Poll::Pending => State::Waiting(Box::new((service.clone(), Some(request)))),
-        };
-        ResponseFuture { state, flags, upgrade, guard: Some(guard) }
+        match service.poll_ready(&mut Context::from_waker(Waker::noop())) {
+            // Written where it belongs, for it may be big.
+            Poll::Ready(Ok(())) => ResponseFuture {
+                state: State::Called(service.call(Request::from_parts(head, body))),
+                flags,
+                upgrade,
+                guard,
+            },
+            Poll::Ready(Err(error)) => ResponseFuture { state: State::Failed(Some(error)), flags, upgrade, guard },
+            Poll::Pending => {
+                let waiting = Box::new((service.clone(), Some(Request::from_parts(head, body))));
+                ResponseFuture { state: State::Waiting(waiting), flags, upgrade, guard }
+            }
+        }
     }
 }
 
@@ -292,24 +324,27 @@ impl<S: HttpService> Future for ResponseFuture<S> {
 /// The head is there: the guard moves on into the body.
 #[inline]
 fn finish<A, B>(
-    mut response: Response<A>,
+    response: Response<A>,
     sized: bool,
     flags: Flags,
     upgrade: Option<UpgradePlace>,
     guard: Option<RequestGuard>,
     wrap: impl FnOnce(A) -> AnswerBody<B>,
 ) -> Response<ResponseBody<B>> {
+    // In parts, as a request.
+    let (mut head, body) = response.into_parts();
     if let Some(guard) = &guard {
-        on_head(&mut response, sized, &guard.entry, flags, upgrade);
+        on_head(&mut head, sized, &guard.entry, flags, upgrade);
     }
-    response.map(|body| ResponseBody::new(wrap(body), flags.version, guard))
+    Response::from_parts(head, ResponseBody::new(wrap(body), flags.version, guard))
 }
 
 /// What a response's head says about the connection.
-fn on_head<B>(response: &mut Response<B>, sized: bool, entry: &Entry, flags: Flags, upgrade: Option<UpgradePlace>) {
+#[inline]
+fn on_head(head: &mut response::Parts, sized: bool, entry: &Entry, flags: Flags, upgrade: Option<UpgradePlace>) {
     let shared = &entry.shared;
     // Events have no last byte to wait for, and so no length; a reader that stops is still cut.
-    if !sized && is_event_stream(response.headers()) {
+    if !sized && is_event_stream(&head.headers) {
         if flags.is_http2() {
             stream::note_unlimited();
         } else {
@@ -320,11 +355,11 @@ fn on_head<B>(response: &mut Response<B>, sized: bool, entry: &Entry, flags: Fla
         return;
     }
     shared.socket.set_answering(true);
-    let accepted = flags.connect && response.status().is_success();
-    if accepted || response.status() == StatusCode::SWITCHING_PROTOCOLS {
+    let accepted = flags.connect && head.status.is_success();
+    if accepted || head.status == StatusCode::SWITCHING_PROTOCOLS {
         shared.upgrade(upgrade, entry.kinds().upgraded(shared));
     } else if flags.close || shared.is_last_answer() || shared.socket.has_unreadable_body() {
-        response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+        head.headers.insert(CONNECTION, HeaderValue::from_static("close"));
     }
 }
 

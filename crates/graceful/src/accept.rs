@@ -7,6 +7,7 @@ use std::{
     time::Duration,
 };
 
+use axum::extract::ConnectInfo;
 use graceful_connection::{Connection, EntryGuard, HttpService, Interrupted, Place, Registry, Settings};
 use graceful_listener::{
     AcceptError, Accepted, Backoff, Guarded, Listener, Peer, PerIpPlace, ProxyIo, ResetSwitch, Resettable, ZeroLinger,
@@ -22,7 +23,6 @@ use crate::tls::Tls;
 use crate::{
     public::PerAddress,
     server_log::{self, ServerLog},
-    stack::WithPeer,
 };
 
 /// What each accepted socket is given to.
@@ -60,7 +60,6 @@ where
     L: Listener<Io = ProxyIo<Io>>,
     Io: AsyncRead + AsyncWrite + ZeroLinger + Unpin + Send + 'static,
     S: HttpService,
-    WithPeer<S>: HttpService,
 {
     let mut stop = pin!(stop);
     let mut backoff = Backoff::new();
@@ -105,7 +104,6 @@ pub(crate) async fn accept_patiently<L: Listener>(listener: &mut L, backoff: &mu
 impl<S> Serve<S>
 where
     S: HttpService,
-    WithPeer<S>: HttpService,
 {
     /// Accepts until nobody has come for a while.
     async fn last_call<L, Io>(self, listener: &mut L)
@@ -180,14 +178,13 @@ where
         Guarded::new(Resettable::new(io, self.reset.clone()), counted)
     }
 
-    fn served<T>(&self, io: T, place: Place, peer: Peer) -> Served<T, WithPeer<S>> {
-        let service = WithPeer::new(self.service.clone(), peer.socket_addr());
-        Served {
-            until_logged: place.keep_entry(),
-            connection: Connection::new(io, place, service, Arc::clone(&self.settings)),
-            peer,
-            log: self.log.clone(),
+    fn served<T>(&self, io: T, place: Place, peer: Peer) -> Served<T, S> {
+        let until_logged = place.keep_entry();
+        let mut connection = Connection::new(io, place, self.service.clone(), Arc::clone(&self.settings));
+        if let Some(peer) = peer.socket_addr() {
+            connection = connection.extension(ConnectInfo(peer));
         }
+        Served { connection, peer, log: self.log.clone(), until_logged }
     }
 }
 

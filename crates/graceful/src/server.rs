@@ -20,7 +20,7 @@ use crate::{
     internal,
     public::{self, PerAddress},
     server_log::ServerLog,
-    stack::{Refusals, WithPeer, stack},
+    stack::{Refusals, stack},
     systemd,
     tls::Tls,
 };
@@ -298,7 +298,6 @@ async fn serve_public<S>(
 ) -> Order
 where
     S: HttpService,
-    WithPeer<S>: HttpService,
 {
     let Draining { shutdown, registry, .. } = draining;
     let mut order = None;

@@ -1,7 +1,6 @@
 //! The stack, in one place, in its order.
 
 mod answers;
-mod peer;
 mod refusals;
 mod route;
 mod router;
@@ -18,8 +17,8 @@ use graceful_timeout::TimeoutLayer;
 use http::Extensions;
 use tower::ServiceBuilder;
 
+pub(crate) use self::refusals::Refusals;
 use self::{answers::Answers, route::Routes, router::RouterService};
-pub(crate) use self::{peer::WithPeer, refusals::Refusals};
 use crate::{Config, RequestIdFormat, logging};
 
 /// Puts the layers around the finished router, outermost first.

@@ -204,7 +204,8 @@ impl<'a> Part<'a> {
     }
 
     /// `timed`: how long it took is to be known. If it was long, that is counted with what is around it.
-    #[inline]
+    #[expect(clippy::inline_always, reason = "as `begin`")]
+    #[inline(always)]
     fn stop(&mut self, timed: bool, ends: bool) {
         if let Some(rare) = self.rare.take() {
             self.stop_rare(*rare, timed, ends);

@@ -47,6 +47,17 @@ impl TaskTimer {
         lend::lend(this.loan, || poll(cx))
     }
 
+    /// For when the timer is armed, if that is still to come, and is no later than what was asked for inside
+    /// [`lend`](Self::lend).
+    ///
+    /// Who knows by this that it will be woken early enough need not work out a deadline for
+    /// [`poll_until`](Self::poll_until).
+    #[must_use]
+    #[inline]
+    pub fn armed(&self, now: Instant) -> Option<Instant> {
+        self.armed.filter(|armed| now < *armed && self.loan.wanted.is_none_or(|wanted| *armed <= wanted))
+    }
+
     /// Waits until `own` or the earliest instant that was asked for inside [`lend`](Self::lend), whichever comes first.
     ///
     /// `now` is the time, which the caller has had to read anyway; one that is a little old makes the wake no later.
@@ -156,6 +167,28 @@ mod tests {
         let poll = timer.enter(|cx, mut t| t.as_mut().poll_until(cx, Instant::now(), Some(start + 100 * SECOND)));
         assert!(poll.is_pending());
         assert_eq!(timer.enter(|_, t| t.armed), Some(start + 100 * SECOND), "and is armed anew");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_it_is_armed_for_is_said_as_long_as_it_will_do() {
+        let start = Instant::now();
+        let mut timer = task::spawn(TaskTimer::new());
+        let mut alarm = pin!(Alarm::new());
+        assert_eq!(timer.enter(|_, t| t.armed(start)), None, "it was never armed");
+        let poll = timer.enter(|cx, mut t| {
+            t.as_mut().lend(cx, |_| ());
+            t.as_mut().poll_until(cx, start, Some(start + 5 * SECOND))
+        });
+        assert!(poll.is_pending());
+        assert_eq!(timer.enter(|_, t| t.armed(start)), Some(start + 5 * SECOND));
+        assert_eq!(timer.enter(|_, t| t.armed(start + 5 * SECOND)), None, "that has come");
+        let mut borrow = |seconds| {
+            let poll = timer.enter(|cx, t| t.lend(cx, |cx| alarm.as_mut().poll_until(cx, start + seconds * SECOND)));
+            assert!(poll.is_pending());
+            timer.enter(|_, t| t.armed(start))
+        };
+        assert_eq!(borrow(7), Some(start + 5 * SECOND), "early enough for the borrower");
+        assert_eq!(borrow(3), None, "too late for the borrower");
     }
 
     #[tokio::test(start_paused = true)]

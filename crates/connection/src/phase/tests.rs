@@ -153,3 +153,20 @@ fn a_client_that_closed_its_side_has_a_grace_from_the_last_byte_it_took() {
         assert_eq!((at - start).as_secs(), due, "{facts:?}");
     }
 }
+
+#[test]
+fn a_rest_counts_from_a_while_after_its_poll_began() {
+    let work = graceful_tasks::Registry::new().kind::<&str>("request").enter("r");
+    let shared = Shared::new(1, None, None, None);
+    let start = Instant::now();
+    let mut clock = Clock::new(start);
+    assert_eq!(clock.rest(&shared), None, "nothing has begun");
+    let number = shared.begin_request(&http::Method::GET, &http::Uri::default(), &work);
+    assert_eq!(clock.rest(&shared), None, "it is not over");
+    shared.end_request(number);
+    let began = clock.rest(&shared).expect("a rest");
+    assert_eq!(clock.idle_deadline(&settings()), Some(began + SYNCHRONOUS + 120 * SECOND));
+    assert_eq!(clock.rest(&shared), None, "nothing has begun since");
+    clock.preface(start);
+    assert_eq!(clock.idle_deadline(&settings()), Some(start + 120 * SECOND), "what is seen to begin has no such while");
+}

@@ -1,7 +1,9 @@
 //! Which connections are kept behind an answer, and which are not: HTTP/1.0 and 1.1, answers without a body, bodies that
 //! nobody read. After Go's `TestHTTP10KeepAlive…`, `TestHandlerBodyClose` and their neighbours.
 
-use crate::server::{Client, connect};
+use graceful_connection::CloseReason;
+
+use crate::server::{Client, SECOND, assert_at, connect};
 
 const NEXT: &str = "GET / HTTP/1.1\r\nhost: x\r\n\r\n";
 
@@ -100,4 +102,29 @@ async fn a_body_that_is_to_come_is_never_taken_for_the_next_request() {
     client.io_write("GET /secret HTTP/1.1\r\nhost: x\r\n\r\n").await;
     client.io_write(NEXT).await;
     assert!(client.try_answer().await.is_none(), "nothing more is answered");
+}
+
+#[tokio::test(crate = "crate::checked", start_paused = true)]
+async fn the_idle_time_counts_from_the_last_answer_whatever_the_timer_was_armed_for() {
+    let mut client = connect();
+    // The timer is armed for the limit of the first; the second is answered in the poll that ends the first.
+    client.send("GET /patiently HTTP/1.1\r\nhost: x\r\n\r\nGET / HTTP/1.1\r\nhost: x\r\n\r\n").await;
+    client.answer().await;
+    client.answer().await;
+    let (ended, took) = client.ended().await;
+    assert_eq!(ended.reason, CloseReason::IdleTimeout);
+    assert_at(took, (10 + 120) * SECOND);
+}
+
+#[tokio::test(crate = "crate::checked", start_paused = true)]
+async fn the_idle_time_begins_anew_with_each_answer() {
+    let mut client = connect();
+    for _ in 0..3 {
+        client.send(NEXT).await;
+        client.answer().await;
+        tokio::time::sleep(100 * SECOND).await;
+    }
+    let (ended, took) = client.ended().await;
+    assert_eq!(ended.reason, CloseReason::IdleTimeout);
+    assert_at(took, (2 * 100 + 120) * SECOND);
 }

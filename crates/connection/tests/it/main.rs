@@ -6,6 +6,7 @@
 mod checked;
 mod drain;
 mod expect;
+mod extensions;
 mod http1;
 mod http2;
 mod keep_alive;

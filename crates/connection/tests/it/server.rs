@@ -152,6 +152,11 @@ async fn handle(request: Request<RequestBody>) -> Result<Response<Body>, Infalli
             control.set_write_timeout(300 * SECOND);
             std::future::pending().await
         }
+        "/patiently" => {
+            control.set_write_timeout(300 * SECOND);
+            tokio::time::sleep(10 * SECOND).await;
+            text("patiently")
+        }
         "/hasty" => {
             control.set_write_timeout(SECOND);
             std::future::pending().await
