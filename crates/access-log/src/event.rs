@@ -42,9 +42,13 @@ macro_rules! fields {
             #[inline]
             pub fn record(&self, visitor: &mut impl Visit) {
                 let $event = self;
-                let mut fields = self.metadata().fields().iter();
+                let fields = self.metadata().fields();
+                // As it is; said for the compiler, which then knows each index.
+                if fields.len() != NAMES.len() {
+                    return;
+                }
+                let mut fields = fields.iter();
                 $(
-                    // It does not end before our values do; and so each index is known when this is compiled.
                     let Some(field) = fields.next() else { return };
                     FieldValue::record(&$value, &field, visitor);
                 )*

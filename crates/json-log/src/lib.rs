@@ -74,8 +74,8 @@
 //! A line allocates nothing. Nor does a span of [`JsonSubscriber`], if it has no more than eight fields of 256 bytes in
 //! all; one of [`JsonLayer`] allocates once. A level that is off costs one load.
 //!
-//! Most of a line with many fields is `tracing`'s way to hand over their values. [`write_line`] spares a line that every
-//! request writes that.
+//! A third of what a line with many fields costs is `tracing`'s way to hand over their values. [`write_line`] spares that,
+//! for a line that every request writes.
 //!
 //! A thread that logs takes one lock, its own as a rule, for the copy of a line. The writer's thread takes it for a swap
 //! of two buffers: nothing is allocated, sorted or written under a lock.
