@@ -27,10 +27,11 @@ pub struct ResponseFuture<F> {
 
 impl<F> ResponseFuture<F> {
     /// Calls the service. In here, because its future is large: it is made in its place and not moved.
-    pub(crate) fn new(watch: Watch, mut call: impl FnMut() -> Option<F>) -> Self {
+    #[inline]
+    pub(crate) fn new(watch: Watch, mut call: impl FnMut(&mut Option<F>)) -> Self {
         let mut this = Self { inner: None, watch: Some(watch) };
         if let Some(watch) = &mut this.watch
-            && let Err(cut) = watch.run(Place::Call, || this.inner = call())
+            && let Err(cut) = watch.run(Place::Call, || call(&mut this.inner))
         {
             watch.set_cut(cut);
         }

@@ -62,15 +62,19 @@ where
     }
 
     fn call(&mut self, request: Request<ReqBody>) -> ResponseFuture<S::Future> {
-        let mut watch = Watch::new(Arc::clone(&self.shared) as Arc<_>, self.settings.backtraces, &request);
-        // It stays in its place until it is handed on: a request is large.
-        let mut request = Some(request);
+        // It stays in this place until it is handed on: a request is large.
+        let mut place = Some(request);
+        let mut watch = Watch::new(Arc::clone(&self.shared) as Arc<_>, self.settings.backtraces, place.as_ref());
         if let Some(find) = self.settings.request_id
-            && let Err(cut) = watch.look_up(find, &mut request)
+            && let Err(cut) = watch.look_up(find, &mut place)
         {
             return ResponseFuture::cut(watch.cut(cut));
         }
-        ResponseFuture::new(watch, || request.take().map(|request| self.inner.call(request)))
+        ResponseFuture::new(watch, |inner| {
+            if let Some(request) = place.take() {
+                *inner = Some(self.inner.call(request));
+            }
+        })
     }
 }
 

@@ -40,16 +40,19 @@ struct Seen {
 }
 
 impl Watch {
+    #[inline]
     pub(crate) fn new<B>(
         shared: Arc<Shared<dyn Answer<Panicked>>>,
         backtraces: Backtraces,
-        request: &Request<B>,
+        request: Option<&Request<B>>,
     ) -> Self {
         let mut seen = Seen::take();
         seen.backtraces = backtraces;
-        seen.version = request.version();
-        seen.method = request.method().clone();
-        seen.path = request.uri().path_and_query().cloned();
+        if let Some(request) = request {
+            seen.version = request.version();
+            seen.method = request.method().clone();
+            seen.path = request.uri().path_and_query().cloned();
+        }
         Self { shared, seen: Some(seen) }
     }
 

@@ -1,7 +1,7 @@
 use std::{
     future::Future,
     pin::Pin,
-    task::{Context, Poll, ready},
+    task::{Context, Poll},
 };
 
 use http::Response;
@@ -35,16 +35,19 @@ where
         let mut this = self.project();
         let entered = this.trail.span().enter();
         let inner = this.inner.as_mut().as_pin_mut().expect("a future is not polled again after it was ready");
-        let result = ready!(inner.poll(cx));
+        // It stays where it was made until it goes where it is wanted: a response is large.
+        let mut polled = inner.poll(cx);
+        if polled.is_pending() {
+            return Poll::Pending;
+        }
         this.inner.set(None);
         drop(entered);
-
+        if let Poll::Ready(Ok(response)) = &mut polled {
+            this.trail.mark(response.headers_mut());
+        }
         // From here on the span lives with the body, or ends.
-        let mut trail = this.trail.take();
-        // In parts: a response that is borrowed and then passed on is copied by the compiler.
-        let (mut parts, body) = result?.into_parts();
-        trail.mark(&mut parts.headers);
-        Poll::Ready(Ok(Response::from_parts(parts, ResponseBody::new(body, trail))))
+        let trail = this.trail.take();
+        polled.map_ok(|response| response.map(|body| ResponseBody::new(body, trail)))
     }
 }
 

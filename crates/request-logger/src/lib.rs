@@ -151,6 +151,7 @@
 
 mod body;
 mod future;
+mod header;
 mod id;
 mod layer;
 mod service;

@@ -1,9 +1,9 @@
 use std::task::{Context, Poll};
 
-use http::{Request, Response};
+use http::{Request, Response, request::Parts};
 use tower_service::Service;
 
-use crate::{RequestId, ResponseBody, ResponseFuture, layer::Options, span::request_span, trail::Trail};
+use crate::{RequestId, ResponseBody, ResponseFuture, header, layer::Options, span::request_span, trail::Trail};
 
 /// Gives every request an id and a span.
 ///
@@ -47,14 +47,16 @@ where
         self.inner.poll_ready(cx)
     }
 
-    fn call(&mut self, mut request: Request<ReqBody>) -> Self::Future {
+    fn call(&mut self, request: Request<ReqBody>) -> Self::Future {
+        // In parts: a request that is borrowed and then passed on is copied by the compiler, head and all.
+        let (mut parts, body) = request.into_parts();
         let mut text = [0; RequestId::FRESH_LEN];
-        let (id, text) = identify(&mut request, &self.options, &mut text);
-        let span = request_span(&request, || text.unwrap_or_else(|| id.as_str()), self.options.query);
-        let trail = Trail::new(span, self.options.header.clone(), id, request.version());
+        let (id, text) = identify(&mut parts, &self.options, &mut text);
+        let span = request_span(&parts, || text.unwrap_or_else(|| id.as_str()), self.options.query);
+        let trail = Trail::new(span, self.options.header.clone(), id, parts.version);
         // Not `in_scope`, through whose closure the request would be moved once more.
         let entered = trail.span().enter();
-        let inner = self.inner.call(request);
+        let inner = self.inner.call(Request::from_parts(parts, body));
         drop(entered);
         ResponseFuture { inner: Some(inner), trail }
     }
@@ -62,13 +64,13 @@ where
 
 /// The id of this request, which is in the extensions afterwards; and in the header, if there is one. If it is fresh, its
 /// text as well, which need not be looked through again.
-fn identify<'a, B>(
-    request: &mut Request<B>,
+#[inline]
+fn identify<'a>(
+    request: &mut Parts,
     options: &Options,
     text: &'a mut [u8; RequestId::FRESH_LEN],
 ) -> (RequestId, Option<&'a str>) {
-    let mut values = request.headers().get_all(&options.header).iter();
-    let (first, second) = (values.next(), values.next());
+    let (first, second) = header::first_two(&request.headers, &options.header);
     let sent = match (first, second) {
         // Of two headers neither is more right than the other, and who reads next may choose the other one.
         (Some(value), None) if options.trust_inbound => RequestId::from_bytes(value.as_bytes()),
@@ -77,7 +79,7 @@ fn identify<'a, B>(
     let overwrite = first.is_some() || options.forward;
 
     let (mut is_in_header, mut fresh) = (false, None);
-    let id = request.extensions_mut().get_or_insert_with(|| match sent {
+    let id = request.extensions.get_or_insert_with(|| match sent {
         Some(id) => {
             is_in_header = true;
             id
@@ -91,7 +93,7 @@ fn identify<'a, B>(
     let id = id.clone();
     if overwrite && !is_in_header {
         // Fails only for a new name in a table of 32,768, which is a request that carries no id anyway.
-        let _ = request.headers_mut().try_insert(&options.header, id.header_value().clone());
+        let _ = request.headers.try_insert(&options.header, id.header_value().clone());
     }
     (id, fresh)
 }

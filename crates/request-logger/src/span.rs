@@ -1,6 +1,6 @@
 use std::cell::LazyCell;
 
-use http::Request;
+use http::request::Parts;
 use tracing::Span;
 
 use crate::traceparent::TraceParent;
@@ -14,14 +14,14 @@ const MAX_PATH: usize = 1024;
 /// The longest registered method, `UPDATEREDIRECTREF`, has 17 bytes.
 const MAX_METHOD: usize = 32;
 
-pub(crate) fn request_span<'a, B>(request: &Request<B>, id: impl FnOnce() -> &'a str, query: bool) -> Span {
-    let uri = request.uri();
+pub(crate) fn request_span<'a>(request: &Parts, id: impl FnOnce() -> &'a str, query: bool) -> Span {
+    let uri = &request.uri;
     // The fields below are evaluated only where somebody wants the span; so is this.
-    let parent = LazyCell::new(|| TraceParent::from_headers(request.headers()));
+    let parent = LazyCell::new(|| TraceParent::from_headers(&request.headers));
     tracing::info_span!(
         target: TARGET,
         "request",
-        method = bounded(request.method().as_str(), MAX_METHOD),
+        method = bounded(request.method.as_str(), MAX_METHOD),
         path = bounded(uri.path(), MAX_PATH),
         query = if query { uri.query().map(|query| bounded(query, MAX_PATH)) } else { None },
         request_id = id(),

@@ -1,5 +1,7 @@
 use http::{HeaderMap, HeaderName};
 
+use crate::header;
+
 /// Who calls, in the words of the W3C: `00-<trace_id>-<parent_id>-<flags>`, all in lower-case hexadecimal digits.
 ///
 /// <https://www.w3.org/TR/trace-context/#traceparent-header>
@@ -14,8 +16,7 @@ pub(crate) struct TraceParent<'a> {
 impl<'a> TraceParent<'a> {
     /// `None` if there is no header, a bad one, or more than one.
     pub(crate) fn from_headers(headers: &'a HeaderMap) -> Option<Self> {
-        let mut values = headers.get_all(&TRACEPARENT).iter();
-        match (values.next(), values.next()) {
+        match header::first_two(headers, &TRACEPARENT) {
             (Some(value), None) => Self::parse(value.to_str().ok()?),
             _ => None,
         }
