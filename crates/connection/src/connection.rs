@@ -16,8 +16,7 @@ use tokio::{
 };
 
 use crate::{
-    CloseReason, ConnectionState, Ended, Place, Settings,
-    current::Current,
+    CloseReason, ConnectionControl, ConnectionState, Ended, Place, Settings, current,
     io::CountedIo,
     phase::{Clock, Facts, Limit, Phase},
     protocol::Protocol,
@@ -50,7 +49,7 @@ pub struct Connection<T, S: HttpService> {
     resting: Option<Instant>,
     shared: Arc<Shared>,
     /// Lent to what is polled.
-    current: Option<Current>,
+    control: Option<ConnectionControl>,
     settings: Arc<Settings>,
     /// The task that the shared cell wakes.
     waker: Option<Waker>,
@@ -85,7 +84,7 @@ impl<T, S: HttpService> Connection<T, S> {
             resting: None,
             began: now,
             retire: settings.max_age.and_then(|age| deadline(now, Some(jitter::around_time(age)))),
-            current: Some(Current::new(Arc::clone(&shared), None)),
+            control: Some(ConnectionControl::of_each(Arc::clone(&shared))),
             shared,
             settings,
             waker: None,
@@ -139,7 +138,7 @@ where
             let polled = this
                 .timer
                 .as_mut()
-                .lend(cx, |cx| Current::lend(this.current, || this.protocol.poll(cx, this.settings)));
+                .lend(cx, |cx| current::lend(this.control, || this.protocol.poll(cx, this.settings)));
             if let Poll::Ready(result) = polled {
                 return Poll::Ready(finished(this.protocol, this.shared, result, *this.closing));
             }
@@ -276,7 +275,7 @@ impl<T, S: HttpService> fmt::Debug for Connection<T, S> {
             clock,
             resting: _,
             shared,
-            current: _,
+            control: _,
             settings: _,
             waker: _,
             settle: _,

@@ -2,7 +2,7 @@ use std::{any::Any, net::SocketAddr, sync::Arc, time::Duration};
 
 use tokio::time::Instant;
 
-use crate::{ConnectionInfo, current::Current, settings::deadline, shared::Shared};
+use crate::{ConnectionInfo, current, settings::deadline, shared::Shared};
 
 /// A handler's hold on its own request's limits and on its connection, as Go's `http.ResponseController`.
 ///
@@ -48,7 +48,7 @@ impl ConnectionControl {
     /// or the stream's, polls. `None` elsewhere, as in a task that a handler has spawned.
     #[must_use]
     pub fn current() -> Option<Self> {
-        Current::control()
+        current::control()
     }
 
     /// From now on, the rest of this request's body may take `limit`; `None` or zero lifts the limit.

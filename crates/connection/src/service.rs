@@ -15,7 +15,6 @@ use graceful_tasks as tasks;
 use http::{
     Extensions, HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Uri, Version,
     header::{CONNECTION, CONTENT_TYPE, EXPECT, UPGRADE},
-    response,
 };
 use http_body::Body;
 use hyper::body::Incoming;
@@ -273,14 +272,16 @@ impl<S: HttpService> Future for ResponseFuture<S> {
             let future = match this.state.as_mut().project() {
                 StateProj::Called(future) => {
                     let part = tasks::Part::begin(work, cx);
-                    let polled = future.poll(&mut Context::from_waker(part.waker()));
+                    let mut polled = future.poll(&mut Context::from_waker(part.waker()));
                     part.end(polled.is_pending());
+                    if let (Poll::Ready(Ok(response)), Some(guard)) = (&mut polled, &this.guard) {
+                        let sized = response.body().size_hint().exact().is_some();
+                        on_head(response, sized, &guard.entry, flags, this.upgrade);
+                    }
                     match polled {
                         // Handed on from here, with no stop on the way: a response is big, and each stop is a copy of it.
                         Poll::Ready(Ok(response)) => {
-                            let (upgrade, guard) = (this.upgrade.take(), this.guard.take());
-                            let sized = response.body().size_hint().exact().is_some();
-                            return Poll::Ready(Ok(finish(response, sized, flags, upgrade, guard, AnswerBody::inner)));
+                            return Poll::Ready(Ok(wrap(response, AnswerBody::inner, flags, this.guard.take())));
                         }
                         Poll::Ready(Err(error)) => return Poll::Ready(Err(error)),
                         Poll::Pending => break,
@@ -291,9 +292,11 @@ impl<S: HttpService> Future for ResponseFuture<S> {
                     None => break,
                 },
                 StateProj::Refused(response) => match response.take() {
-                    Some(response) => {
-                        let (upgrade, guard) = (this.upgrade.take(), this.guard.take());
-                        return Poll::Ready(Ok(finish(*response, true, flags, upgrade, guard, AnswerBody::answer)));
+                    Some(mut response) => {
+                        if let Some(guard) = &this.guard {
+                            on_head(&mut response, true, &guard.entry, flags, this.upgrade);
+                        }
+                        return Poll::Ready(Ok(wrap(*response, AnswerBody::answer, flags, this.guard.take())));
                     }
                     None => break,
                 },
@@ -321,30 +324,31 @@ impl<S: HttpService> Future for ResponseFuture<S> {
     }
 }
 
-/// The head is there: the guard moves on into the body.
+/// The guard moves on into the body.
 #[inline]
-fn finish<A, B>(
+fn wrap<A, B>(
     response: Response<A>,
-    sized: bool,
+    body: impl FnOnce(A) -> AnswerBody<B>,
     flags: Flags,
-    upgrade: Option<UpgradePlace>,
     guard: Option<RequestGuard>,
-    wrap: impl FnOnce(A) -> AnswerBody<B>,
 ) -> Response<ResponseBody<B>> {
-    // In parts, as a request.
-    let (mut head, body) = response.into_parts();
-    if let Some(guard) = &guard {
-        on_head(&mut head, sized, &guard.entry, flags, upgrade);
-    }
-    Response::from_parts(head, ResponseBody::new(wrap(body), flags.version, guard))
+    let (head, inner) = response.into_parts();
+    Response::from_parts(head, ResponseBody::new(body(inner), flags.version, guard))
 }
 
-/// What a response's head says about the connection.
+/// What a response's head says about the connection. Before it is taken apart: a head that was borrowed is copied once more
+/// when it is passed on.
 #[inline]
-fn on_head(head: &mut response::Parts, sized: bool, entry: &Entry, flags: Flags, upgrade: Option<UpgradePlace>) {
+fn on_head<B>(
+    response: &mut Response<B>,
+    sized: bool,
+    entry: &Entry,
+    flags: Flags,
+    upgrade: &mut Option<UpgradePlace>,
+) {
     let shared = &entry.shared;
     // Events have no last byte to wait for, and so no length; a reader that stops is still cut.
-    if !sized && is_event_stream(&head.headers) {
+    if !sized && is_event_stream(response.headers()) {
         if flags.is_http2() {
             stream::note_unlimited();
         } else {
@@ -355,11 +359,11 @@ fn on_head(head: &mut response::Parts, sized: bool, entry: &Entry, flags: Flags,
         return;
     }
     shared.socket.set_answering(true);
-    let accepted = flags.connect && head.status.is_success();
-    if accepted || head.status == StatusCode::SWITCHING_PROTOCOLS {
-        shared.upgrade(upgrade, entry.kinds().upgraded(shared));
+    let accepted = flags.connect && response.status().is_success();
+    if accepted || response.status() == StatusCode::SWITCHING_PROTOCOLS {
+        shared.upgrade(upgrade.take(), entry.kinds().upgraded(shared));
     } else if flags.close || shared.is_last_answer() || shared.socket.has_unreadable_body() {
-        head.headers.insert(CONNECTION, HeaderValue::from_static("close"));
+        response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
     }
 }
 

@@ -16,8 +16,7 @@ use pin_project::pin_project;
 use tokio::time::Instant;
 
 use crate::{
-    MinRate, Settings,
-    current::Current,
+    ConnectionControl, MinRate, Settings, current,
     phase::Pace,
     settings::{deadline, earlier},
     shared::{Override, Shared},
@@ -78,7 +77,7 @@ pub(crate) struct StreamTask<F> {
     timer: TaskTimer,
     shared: Arc<Shared>,
     /// Lent to what is polled.
-    current: Option<Current>,
+    control: Option<ConnectionControl>,
     /// The request's number.
     number: u64,
     /// How long the response may take, from the end of the request.
@@ -98,7 +97,7 @@ impl<F> StreamTask<F> {
         Self {
             stream,
             timer: TaskTimer::new(),
-            current: Some(Current::new(Arc::clone(&shared), Some(number))),
+            control: Some(ConnectionControl::new(Arc::clone(&shared), number)),
             number,
             shared,
             write: settings.write,
@@ -119,7 +118,7 @@ impl<F: Future<Output = ()>> Future for StreamTask<F> {
         loop {
             NOTES.set(Notes::default());
             let stream = this.stream.as_mut();
-            let polled = this.timer.as_mut().lend(cx, |cx| Current::lend(this.current, || stream.poll(cx)));
+            let polled = this.timer.as_mut().lend(cx, |cx| current::lend(this.control, || stream.poll(cx)));
             if polled.is_ready() {
                 return Poll::Ready(());
             }
