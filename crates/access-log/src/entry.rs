@@ -12,9 +12,9 @@ use std::{
 };
 
 use http::{
-    HeaderMap, Method, StatusCode, Version,
+    HeaderMap, Method, Response, StatusCode, Version,
     header::{CONTENT_LENGTH, USER_AGENT},
-    request, response,
+    request,
 };
 use http_body::Body;
 use tokio::time::Instant;
@@ -154,8 +154,8 @@ impl Entry {
     }
 
     /// Takes down the head, and says whether a body is to follow; if not, this is at its end.
-    pub(crate) fn head(&mut self, response: &response::Parts, body: &impl Body) -> bool {
-        self.open.as_mut().is_some_and(|open| open.head(response, body))
+    pub(crate) fn head(&mut self, response: &Response<impl Body>) -> bool {
+        self.open.as_mut().is_some_and(|open| open.head(response))
     }
 
     /// Counts what was handed over.
@@ -269,8 +269,8 @@ impl Open {
         });
     }
 
-    fn head(&mut self, response: &response::Parts, body: &impl Body) -> bool {
-        let status = response.status;
+    fn head(&mut self, response: &Response<impl Body>) -> bool {
+        let (status, body) = (response.status(), response.body());
         self.record.status = status;
         self.record.ttfb = Some(self.start.elapsed());
         self.record.outcome = Outcome::Truncated;
@@ -281,7 +281,7 @@ impl Open {
             self.record.bytes_expected = Some(0);
             self.end();
         } else {
-            self.record.bytes_expected = content_length(&response.headers).or_else(|| body.size_hint().exact());
+            self.record.bytes_expected = content_length(response.headers()).or_else(|| body.size_hint().exact());
             // An exact length of zero is reached without a frame, and hyper asks for none.
             self.sent(0);
         }

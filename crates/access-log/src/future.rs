@@ -32,14 +32,13 @@ where
         let inside = entry.listen();
         let polled = this.inner.poll(cx);
         inside.returned();
-        // In parts, as the request was.
         match ready!(polled) {
             Ok(response) => {
-                let (parts, body) = response.into_parts();
-                if !entry.head(&parts, &body) {
+                if !entry.head(&response) {
                     entry.close();
                 }
-                Poll::Ready(Ok(Response::from_parts(parts, ResponseBody::new(body, entry.take()))))
+                let entry = entry.take();
+                Poll::Ready(Ok(response.map(|body| ResponseBody::new(body, entry))))
             }
             Err(error) => {
                 entry.fail();

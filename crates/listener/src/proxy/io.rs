@@ -128,24 +128,34 @@ impl<Io: AsyncRead + Unpin> ProxyIo<Io> {
             _ => Ok(()),
         })
     }
-}
 
-impl<Io: AsyncRead + Unpin> AsyncRead for ProxyIo<Io> {
-    fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        let this = self.get_mut();
-        ready!(this.poll_state(cx))?;
-        if let State::Ahead { buffer, next } = &mut this.state {
+    #[cold]
+    fn poll_read_first(&mut self, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        ready!(self.poll_state(cx))?;
+        if let State::Ahead { buffer, next } = &mut self.state {
             let ahead = &buffer[*next..];
             let n = ahead.len().min(buf.remaining());
             buf.put_slice(&ahead[..n]);
             *next += n;
             if *next == buffer.len() {
                 // The buffer has served: an idle connection keeps none.
-                this.state = State::Open;
+                self.state = State::Open;
             }
             return Poll::Ready(Ok(()));
         }
-        Pin::new(&mut this.io).poll_read(cx, buf)
+        Pin::new(&mut self.io).poll_read(cx, buf)
+    }
+}
+
+impl<Io: AsyncRead + Unpin> AsyncRead for ProxyIo<Io> {
+    #[inline]
+    fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        let this = self.get_mut();
+        match this.state {
+            State::Open => Pin::new(&mut this.io).poll_read(cx, buf),
+            // Once a connection, at most: kept apart, so that the way through costs nothing.
+            _ => this.poll_read_first(cx, buf),
+        }
     }
 }
 
