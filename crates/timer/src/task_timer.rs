@@ -1,10 +1,13 @@
 use std::{
-    pin::Pin,
+    pin::{Pin, pin},
     task::{Context, Poll},
 };
 
 use pin_project::pin_project;
-use tokio::time::{Instant, Sleep, sleep_until};
+use tokio::{
+    task::coop::unconstrained,
+    time::{Instant, Sleep, sleep_until},
+};
 
 use crate::lend::{self, Loan, Task};
 
@@ -51,7 +54,8 @@ impl TaskTimer {
     /// [`lend`](Self::lend).
     ///
     /// Who knows by this that it will be woken early enough need not work out a deadline for
-    /// [`poll_until`](Self::poll_until).
+    /// [`poll_until`](Self::poll_until). To be asked after [`lend`](Self::lend), in the same poll: that is where another
+    /// waker is noticed. `now` is as there.
     #[must_use]
     #[inline]
     pub fn armed(&self, now: Instant) -> Option<Instant> {
@@ -60,7 +64,8 @@ impl TaskTimer {
 
     /// Waits until `own` or the earliest instant that was asked for inside [`lend`](Self::lend), whichever comes first.
     ///
-    /// `now` is the time, which the caller has had to read anyway; one that is a little old makes the wake no later.
+    /// `now` is the time, which the caller has had to read anyway. It may be as old as the poll that this is called in, and
+    /// no older: the timer may have gone off before that, and would be taken for armed.
     ///
     /// `Ready` means that one of the two has come: poll what is wrapped again, work out the next deadline, and ask
     /// again. After `Pending` the task will be woken in time. Only the earliest borrowed instant is kept, and it is kept
@@ -91,7 +96,9 @@ impl TaskTimer {
         }
         *this.armed = Some(at);
         match this.sleep.as_pin_mut() {
-            Some(sleep) => sleep.poll(cx),
+            // Where what was polled has used up the task's budget, a timer says no more than that, and is not registered:
+            // it would be taken for armed, and never go off.
+            Some(sleep) => pin!(unconstrained(sleep)).poll(cx),
             None => Poll::Pending,
         }
     }
@@ -102,6 +109,7 @@ mod tests {
     use std::{future::poll_fn, pin::pin, time::Duration};
 
     use futures_util::stream::{FuturesUnordered, StreamExt};
+    use tokio::task::coop::consume_budget;
     use tokio_test::task;
 
     use super::*;
@@ -209,6 +217,30 @@ mod tests {
             assert!(t.as_mut().poll_until(cx, Instant::now(), None).is_ready(), "the borrowed instant has come");
             assert!(t.as_mut().poll_until(cx, Instant::now(), None).is_pending(), "it is told once");
         });
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_poll_that_has_no_budget_left_arms_it_all_the_same() {
+        for again in [false, true] {
+            let start = Instant::now();
+            let mut timer = pin!(TaskTimer::new());
+            let mut polls = 0;
+            let waited = poll_fn(|cx| {
+                polls += 1;
+                let waits_until = start + if again && polls > 1 { 1 } else { 2 } * SECOND;
+                if polls == if again { 2 } else { 1 } {
+                    // All of it, for this poll.
+                    while pin!(consume_budget()).poll(cx).is_ready() {}
+                }
+                let poll = timer.as_mut().poll_until(cx, Instant::now(), Some(waits_until));
+                if again && polls == 1 {
+                    cx.waker().wake_by_ref();
+                }
+                poll
+            });
+            tokio::time::timeout(100 * SECOND, waited).await.expect("it was polled again");
+            assert!(start.elapsed() <= 3 * SECOND, "it was woken for it");
+        }
     }
 
     #[tokio::test(start_paused = true)]

@@ -176,6 +176,16 @@ async fn handle(request: Request<RequestBody>) -> Result<Response<Body>, Infalli
             text("last")
         }
         "/stuck" => std::future::pending().await,
+        // Take all that tokio lets a task do in one poll, and more.
+        "/busy" | "/busy-and-stuck" => {
+            for _ in 0..200 {
+                tokio::task::coop::consume_budget().await;
+            }
+            if path == "/busy" {
+                return Ok(text("busy"));
+            }
+            std::future::pending().await
+        }
         // Bigger than the socket takes.
         "/big" => Response::new(Full::new(Bytes::from(vec![b'x'; 1 << 20])).boxed_unsync()),
         // Without end, and as much as the client takes.
