@@ -41,8 +41,8 @@ fn main() -> Result<(), Box<dyn Error>> {
         "{:12} {:>10} {:>9} {:>12} {:>12} {:>9} {:>12} {:>11}",
         "", "answers/s", "of those", "median", "99 %", "503s/s", "503 at 99 %", "core used"
     );
-    // The two floors have no limit.
-    for rival in rivals.all().iter().filter(|rival| !["hyper", "axum"].contains(&rival.name())) {
+    // Floors have no limit.
+    for rival in rivals.all().iter().filter(|rival| !["hyper", "connection", "axum"].contains(&rival.name())) {
         let server = Process::start(rival.command().args(["--max-in-flight", &PLACES.to_string()]))?;
         ask(server.address(), time / 4)?;
         let (before, begin) = (server.cpu(), Instant::now());

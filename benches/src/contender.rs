@@ -1,10 +1,18 @@
-//! Four servers with one route, `GET /api/work`: two floors, what people run, and ours.
+//! Servers with one route, `GET /api/work`: two floors, what people run, and ours.
 
-use std::{convert::Infallible, fmt, io, net::SocketAddr, str::FromStr, sync::LazyLock, time::Duration};
+use std::{
+    convert::Infallible,
+    fmt, io,
+    net::SocketAddr,
+    str::FromStr,
+    sync::{Arc, LazyLock},
+    time::Duration,
+};
 
 use axum::{Router, extract::Query, routing::get};
 use bytes::Bytes;
 use graceful::{Config, Server};
+use graceful_connection::{Connection, Registry, Settings};
 use http::{
     HeaderValue, Request, Response, StatusCode, Uri,
     header::{CONTENT_TYPE, HOST},
@@ -32,6 +40,9 @@ pub const BODY: &[u8] = b"{\"ok\":true}";
 pub enum Contender {
     /// hyper with hyper-util's `auto`, no router: the floor.
     Hyper,
+    /// What [`Hyper`](Self::Hyper) serves, through the connection layer of ours alone: with every deadline and limit on,
+    /// and nothing else.
+    Connection,
     /// `axum::serve` without middleware: what every comparison is over.
     Axum,
     /// `axum::serve` with the layers of tower-http and a JSON log line a request, as people put them together today.
@@ -43,13 +54,14 @@ pub enum Contender {
 
 impl Contender {
     /// All of them, the floor first.
-    pub const ALL: [Self; 4] = [Self::Hyper, Self::Axum, Self::TowerHttp, Self::Graceful];
+    pub const ALL: [Self; 5] = [Self::Hyper, Self::Connection, Self::Axum, Self::TowerHttp, Self::Graceful];
 
     /// As it is written on the command line and in the tables.
     #[must_use]
     pub const fn name(self) -> &'static str {
         match self {
             Self::Hyper => "hyper",
+            Self::Connection => "connection",
             Self::Axum => "axum",
             Self::TowerHttp => "tower-http",
             Self::Graceful => "graceful",
@@ -63,7 +75,7 @@ impl Contender {
     /// If it is called twice in a process.
     pub fn init_logging(self) {
         match self {
-            Self::Hyper | Self::Axum => log_nothing(),
+            Self::Hyper | Self::Connection | Self::Axum => log_nothing(),
             Self::TowerHttp => tower_http::init_logging(),
             Self::Graceful => {
                 let log = graceful::logging::init(&Config::default()).expect("the first subscriber of the process");
@@ -98,6 +110,7 @@ impl Contender {
         listening(listener.local_addr()?);
         match self {
             Self::Hyper => hyper(listener).await,
+            Self::Connection => connection(listener).await,
             Self::Axum => axum(listener, router).await,
             Self::TowerHttp | Self::Graceful => axum(listener, tower_http::stack(router, options)).await,
         }
@@ -116,7 +129,7 @@ pub fn log_nothing() {
     set_global_default(NoSubscriber::default()).expect("the first subscriber of the process");
 }
 
-/// The router that all but [`Contender::Hyper`] have, with so many routes.
+/// The router of all but [`Contender::Hyper`] and [`Contender::Connection`], with so many routes.
 pub fn router(routes: usize) -> Router {
     let others = (1..routes)
         .fold(Router::new(), |router, n| router.route(&format!("/api/v1/things-{n}/{{id}}"), get(async || {})));
@@ -173,6 +186,16 @@ async fn hyper(listener: TcpListener) -> io::Result<()> {
             // How a connection ends is no matter here.
             let _ = builder.serve_connection(TokioIo::new(socket), service_fn(work)).await;
         });
+    }
+}
+
+async fn connection(listener: TcpListener) -> io::Result<()> {
+    let (registry, settings) = (Registry::new(), Arc::new(Settings::default()));
+    loop {
+        let Ok((socket, peer)) = listener.accept().await else { continue };
+        let _ = socket.set_nodelay(true);
+        let settings = Arc::clone(&settings);
+        registry.spawn(Some(peer), |place| Connection::new(socket, place, tower::service_fn(work), settings));
     }
 }
 

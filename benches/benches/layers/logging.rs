@@ -9,7 +9,6 @@ use tracing::{
     span,
     subscriber::NoSubscriber,
 };
-use tracing_subscriber::layer::SubscriberExt;
 
 /// Nobody.
 pub(crate) fn off() {
@@ -42,7 +41,7 @@ pub(crate) fn json_log() -> DefaultGuard {
         config.open().expect("a thread starts")
     });
     let filter = LiveFilter::new("info").expect("a level");
-    set_default(&Dispatch::new(JsonSubscriber::new(WRITER.clone()).with(filter)))
+    set_default(&JsonSubscriber::new(WRITER.clone()).into_dispatch(filter))
 }
 
 struct Noop;

@@ -28,7 +28,7 @@ impl Row {
 
 /// A line each, and the CPU of each over that of those which the others are measured by.
 pub(crate) fn print(rows: &[Row]) {
-    let bases: Vec<_> = rows.iter().filter(|row| ["axum", "tower-http", "Go"].contains(&row.name)).collect();
+    let bases: Vec<_> = rows.iter().filter(|row| ["hyper", "axum", "tower-http", "Go"].contains(&row.name)).collect();
     print!("{:12} {:>12} {:>16}", "", "requests/s", "CPU µs/request");
     for base in &bases {
         print!(" {:>12}", format!("/ {}", base.name));
