@@ -27,15 +27,16 @@ where
 {
     #[expect(clippy::disallowed_methods, reason = "the request's guard inside accounts for the task")]
     fn execute(&self, future: F) {
-        if let Some(work) = self.entry.shared.take_announced_stream() {
-            let stream = StreamTask::new(future, Arc::clone(&self.entry.shared), &self.settings);
+        if let Some((number, work)) = self.entry.shared.take_announced_stream() {
+            let stream = StreamTask::new(future, Arc::clone(&self.entry.shared), number, &self.settings);
             tokio::spawn(Tracked::new(work, stream));
         } else {
             // The pump of an extended CONNECT (RFC 8441): it lives as long as the tunnel, without a limit, and counts as
             // a request, or the idle deadline would close a connection whose only work is a tunnel.
             let shared = &self.entry.shared;
-            let work = self.entry.kinds().request(shared, shared.requests.next());
-            let guard = RequestGuard::new(&self.entry, &Method::CONNECT, &Uri::default(), &work);
+            let number = shared.next_request();
+            let work = self.entry.kinds().request(shared, number);
+            let guard = RequestGuard::new(&self.entry, number, &Method::CONNECT, &Uri::default(), &work);
             tokio::spawn(Tracked::new(work, async move {
                 future.await;
                 drop(guard);

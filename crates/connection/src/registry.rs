@@ -488,7 +488,7 @@ mod tests {
         let work = tasks::Registry::new();
         let place = Registry::builder().live_work(&work).build().open(None);
         let shared = place.shared();
-        shared.announce_stream(place.entry().kinds().request(shared, 1));
+        shared.announce_stream(1, place.entry().kinds().request(shared, 1));
         shared.upgrade(None, place.entry().kinds().upgraded(shared));
         assert_eq!(work.len(), 2);
         drop(place);

@@ -96,23 +96,27 @@ impl<S> Tracked<S> {
     }
 
     /// What a request's extensions begin with, besides what hyper has put into them.
-    fn extend(&self, extensions: &mut Extensions) {
+    fn extend(&self, extensions: &mut Extensions, number: u64, http2: bool) {
         if self.given.is_empty() {
             return;
         }
         // Of an upgrade, or a protocol that a stream is to speak: rare.
         let hypers = std::mem::replace(extensions, self.given.clone());
+        // Another may have begun since, in another task.
+        if http2 && let Some(control) = extensions.get_mut::<ConnectionControl>() {
+            control.set_number(number);
+        }
         if !hypers.is_empty() {
             extensions.extend(hypers);
         }
     }
 
-    /// Lists a request among the live work.
-    fn list(&self, http2: bool) -> tasks::Entry {
+    /// Lists the request that gets this number among the live work.
+    fn list(&self, number: u64, http2: bool) -> tasks::Entry {
         let (kinds, shared) = (self.entry.kinds(), &self.entry.shared);
         let seated =
             if http2 { None } else { self.seat.borrow_mut().get_or_insert_with(|| kinds.seat(shared)).enter() };
-        seated.unwrap_or_else(|| kinds.request(shared, shared.requests.next()))
+        seated.unwrap_or_else(|| kinds.request(shared, number))
     }
 
     /// Whether the request may be handed to the service; if it asks for an upgrade, with a place for that.
@@ -140,13 +144,13 @@ impl<S: HttpService> hyper::service::Service<Request<Incoming>> for Tracked<S> {
         let http2 = request.version() == Version::HTTP_2;
         let now = tasks::now();
         let shared = &self.entry.shared;
-        let work = self.list(http2);
-        let mut guard = RequestGuard::new(&self.entry, request.method(), request.uri(), &work);
-        let number = guard.number;
+        let number = shared.next_request();
+        let work = self.list(number, http2);
+        let mut guard = RequestGuard::new(&self.entry, number, request.method(), request.uri(), &work);
         let mut flags =
             Flags { version: request.version(), connect: request.method() == Method::CONNECT, close: false };
         if http2 {
-            shared.announce_stream(work);
+            shared.announce_stream(number, work);
         } else {
             guard.work = Some(work);
         }
@@ -163,7 +167,7 @@ impl<S: HttpService> hyper::service::Service<Request<Incoming>> for Tracked<S> {
                 return ResponseFuture { state: State::Refused(Some(response)), flags, upgrade: None, guard };
             }
         };
-        self.extend(request.extensions_mut());
+        self.extend(request.extensions_mut(), number, http2);
         // Taken apart only now, and put together where it is passed on: each stop on the way is a copy of it.
         let (head, incoming) = request.into_parts();
         let body = body(incoming);
@@ -226,8 +230,9 @@ pub(crate) struct RequestGuard {
 }
 
 impl RequestGuard {
-    pub(crate) fn new(entry: &Arc<Entry>, method: &Method, uri: &Uri, work: &tasks::Entry) -> Self {
-        let number = entry.shared.begin_request(method, uri, work);
+    /// With the number that the request got.
+    pub(crate) fn new(entry: &Arc<Entry>, number: u64, method: &Method, uri: &Uri, work: &tasks::Entry) -> Self {
+        entry.shared.begin_request(number, method, uri, work);
         Self { entry: Arc::clone(entry), number, work: None }
     }
 

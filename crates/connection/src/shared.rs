@@ -56,7 +56,7 @@ pub(crate) struct Shared {
     /// The connection is to end when what is in flight is answered.
     close_wanted: Flag,
     /// The next future that hyper hands to the executor is this request's stream, not the pump of a tunnel.
-    stream_announced: Mutex<Option<tasks::Entry>>,
+    stream_announced: Mutex<Option<Announced>>,
     /// The connection's entry among the live work, or the upgraded socket's; 0 if it has none.
     work: AtomicU64,
     told: Told,
@@ -164,12 +164,15 @@ impl Shared {
     }
 
     /// hyper calls the service and hands over the stream's future right after, in one poll of the connection's task.
-    pub(crate) fn announce_stream(&self, work: tasks::Entry) {
-        *lock(&self.stream_announced) = Some(work);
+    pub(crate) fn announce_stream(&self, number: u64, work: tasks::Entry) {
+        *lock(&self.stream_announced) = Some(Announced { number, work, thread: this_thread() });
     }
 
-    pub(crate) fn take_announced_stream(&self) -> Option<tasks::Entry> {
-        lock(&self.stream_announced).take()
+    /// What this thread has announced. Meanwhile another may hand over the tunnel of an extended CONNECT, which nobody
+    /// announces.
+    pub(crate) fn take_announced_stream(&self) -> Option<(u64, tasks::Entry)> {
+        let announced = lock(&self.stream_announced).take_if(|announced| announced.thread == this_thread());
+        announced.map(|Announced { number, work, .. }| (number, work))
     }
 
     // Live work.
@@ -184,18 +187,23 @@ impl Shared {
 
     // Requests.
 
-    /// Gives the number to end it with.
-    pub(crate) fn begin_request(&self, method: &Method, uri: &Uri, work: &tasks::Entry) -> u64 {
-        let (number, first) = if self.is_http2() {
-            self.requests.begin_stream(method.clone(), uri.clone(), work)
+    /// The number of the request that is about to begin.
+    pub(crate) fn next_request(&self) -> u64 {
+        if self.is_http2() { self.requests.next_stream() } else { self.requests.next() }
+    }
+
+    /// With the number that it got.
+    pub(crate) fn begin_request(&self, number: u64, method: &Method, uri: &Uri, work: &tasks::Entry) {
+        let first = if self.is_http2() {
+            self.requests.begin_stream(number, method.clone(), uri.clone(), work)
         } else {
             self.socket.begin_request();
-            (self.requests.begin(method, uri, work), true)
+            self.requests.begin(number, method, uri, work);
+            true
         };
         if first {
             self.set_state(ConnectionState::Active);
         }
-        number
     }
 
     pub(crate) fn end_request(&self, number: u64) {
@@ -244,7 +252,7 @@ impl Shared {
         self.socket.close();
         drop(std::mem::take(&mut *lock(&self.upgraded_as)));
         // Only there if the service panicked when it was called: it would keep itself listed by its label.
-        drop(self.take_announced_stream());
+        drop(lock(&self.stream_announced).take());
         self.set_state(ConnectionState::Closed);
     }
 
@@ -324,6 +332,38 @@ struct Upgraded {
     work: Option<tasks::Entry>,
 }
 
+/// A stream whose future comes next.
+#[derive(Debug)]
+struct Announced {
+    number: u64,
+    work: tasks::Entry,
+    thread: usize,
+}
+
+/// Which thread, among those that are alive.
+fn this_thread() -> usize {
+    thread_local!(static HERE: u8 = const { 0 });
+    HERE.with(|here| std::ptr::from_ref(here).addr())
+}
+
 fn lock<T>(cell: &Mutex<T>) -> MutexGuard<'_, T> {
     cell.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_stream_is_taken_by_the_thread_that_announced_it() {
+        let shared = Shared::new(1, None, None, None);
+        let work = tasks::Registry::new().kind::<&str>("request").enter("");
+        shared.announce_stream(7, work);
+        std::thread::scope(|scope| {
+            let taken = scope.spawn(|| shared.take_announced_stream().is_some()).join().expect("no panic");
+            assert!(!taken, "a tunnel that begins on another thread is not the stream that was announced here");
+        });
+        assert_eq!(shared.take_announced_stream().map(|(number, _)| number), Some(7));
+        assert!(shared.take_announced_stream().is_none(), "once");
+    }
 }

@@ -92,8 +92,7 @@ pub(crate) struct StreamTask<F> {
 
 impl<F> StreamTask<F> {
     /// The response's time counts from here.
-    pub(crate) fn new(stream: F, shared: Arc<Shared>, settings: &Settings) -> Self {
-        let number = shared.requests.started();
+    pub(crate) fn new(stream: F, shared: Arc<Shared>, number: u64, settings: &Settings) -> Self {
         Self {
             stream,
             timer: TaskTimer::new(),

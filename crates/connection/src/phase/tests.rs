@@ -161,7 +161,8 @@ fn a_rest_counts_from_a_while_after_its_poll_began() {
     let start = Instant::now();
     let mut clock = Clock::new(start);
     assert_eq!(clock.rest(&shared), None, "nothing has begun");
-    let number = shared.begin_request(&http::Method::GET, &http::Uri::default(), &work);
+    let number = shared.next_request();
+    shared.begin_request(number, &http::Method::GET, &http::Uri::default(), &work);
     assert_eq!(clock.rest(&shared), None, "it is not over");
     shared.end_request(number);
     let began = clock.rest(&shared).expect("a rest");

@@ -84,14 +84,19 @@ impl Requests {
         max != 0 && self.started() >= max
     }
 
-    /// The number of the request that is about to begin. They begin in the connection's own task only.
+    /// The number of a request that is about to begin: HTTP/1, where they do so in the connection's own task only.
     pub(crate) fn next(&self) -> u64 {
         self.started() + 1
     }
 
+    /// The number of a stream that is about to begin. The tunnel of an extended CONNECT begins in the task of the stream
+    /// that asked for it, beside whatever begins in the connection's.
+    pub(crate) fn next_stream(&self) -> u64 {
+        self.started.fetch_add(1, Relaxed) + 1
+    }
+
     /// HTTP/1: a request begins. All of it in the connection's task.
-    pub(super) fn begin(&self, method: &Method, uri: &Uri, work: &Entry) -> u64 {
-        let number = self.next();
+    pub(super) fn begin(&self, number: u64, method: &Method, uri: &Uri, work: &Entry) {
         self.work.store(work.id(), Relaxed);
         self.started.store(number, Relaxed);
         let target = match uri.path_and_query() {
@@ -100,7 +105,6 @@ impl Requests {
         };
         self.current.write_alone(work.since().to_bits(), method.as_str(), target);
         self.in_flight.store(1, Release);
-        number
     }
 
     /// HTTP/1: it has ended.
@@ -110,12 +114,10 @@ impl Requests {
         self.in_flight.store(0, Release);
     }
 
-    /// HTTP/2: a stream begins. Gives its number, and whether it is the only one.
-    pub(super) fn begin_stream(&self, method: Method, uri: Uri, work: &Entry) -> (u64, bool) {
-        let number = self.next();
-        self.started.store(number, Relaxed);
+    /// HTTP/2: a stream begins. Says whether it is the only one.
+    pub(super) fn begin_stream(&self, number: u64, method: Method, uri: Uri, work: &Entry) -> bool {
         self.streams().push(Live { number, method, uri, route: None, since: work.since(), entry: work.id() });
-        (number, self.in_flight.fetch_add(1, AcqRel) == 0)
+        self.in_flight.fetch_add(1, AcqRel) == 0
     }
 
     /// HTTP/2: it has ended. Says whether it was the last one in flight.
@@ -221,5 +223,23 @@ impl Requests {
 
     fn moved(&self) -> MutexGuard<'_, Vec<Moved>> {
         self.moved.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn streams_that_begin_at_once_have_numbers_of_their_own() {
+        const EACH: usize = 10_000;
+        let requests = Requests::default();
+        let mut numbers: Vec<u64> = std::thread::scope(|scope| {
+            let take = || (0..EACH).map(|_| requests.next_stream()).collect::<Vec<_>>();
+            let threads = [scope.spawn(take), scope.spawn(take)];
+            threads.into_iter().flat_map(|thread| thread.join().expect("no panic")).collect()
+        });
+        numbers.sort_unstable();
+        assert!(numbers.into_iter().eq(1..=2 * EACH as u64), "each once, from 1");
     }
 }

@@ -8,8 +8,8 @@ fn task<F>(stream: F, write: Option<Duration>, stall: Option<Duration>) -> Strea
     let shared = Arc::new(Shared::new(1, None, None, None));
     shared.set_http2();
     let work = graceful_tasks::Registry::new().kind::<&str>("request").enter("");
-    shared.begin_request(&http::Method::GET, &http::Uri::default(), &work);
-    StreamTask::new(stream, shared, &Settings { write, write_stall: stall, ..Settings::default() })
+    shared.begin_request(1, &http::Method::GET, &http::Uri::default(), &work);
+    StreamTask::new(stream, shared, 1, &Settings { write, write_stall: stall, ..Settings::default() })
 }
 
 /// Polls again every 100 ms, as traffic would, and does `note` each time.
