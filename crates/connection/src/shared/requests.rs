@@ -232,10 +232,13 @@ mod tests {
 
     #[test]
     fn streams_that_begin_at_once_have_numbers_of_their_own() {
-        const EACH: usize = 10_000;
-        let requests = Requests::default();
+        const EACH: usize = 50_000;
+        let (requests, both) = (Requests::default(), std::sync::Barrier::new(2));
         let mut numbers: Vec<u64> = std::thread::scope(|scope| {
-            let take = || (0..EACH).map(|_| requests.next_stream()).collect::<Vec<_>>();
+            let take = || {
+                both.wait();
+                (0..EACH).map(|_| requests.next_stream()).collect::<Vec<_>>()
+            };
             let threads = [scope.spawn(take), scope.spawn(take)];
             threads.into_iter().flat_map(|thread| thread.join().expect("no panic")).collect()
         });

@@ -153,7 +153,7 @@ impl<Io: AsyncRead + Unpin> AsyncRead for ProxyIo<Io> {
         let this = self.get_mut();
         match this.state {
             State::Open => Pin::new(&mut this.io).poll_read(cx, buf),
-            // Once a connection, at most: kept apart, so that the way through costs nothing.
+            // Only before the connection is open: kept apart, so that the way through costs nothing.
             _ => this.poll_read_first(cx, buf),
         }
     }

@@ -2,9 +2,8 @@ use std::sync::{Arc, OnceLock};
 
 /// Paths that are the names of their routes, as far as requests have come for them.
 ///
-/// A route without parameters takes no other path than its own name, and no other route takes that path: axum prefers
-/// it to those with parameters, and a router does not change once it serves. So what was true of one request is true of
-/// the next. At most as many come together as the router has such routes, whatever clients ask for.
+/// Which route a path goes to depends on the path alone, and a router does not change once it serves. So what was true of
+/// one request is true of the next. At most as many come together as the router has routes, whatever clients ask for.
 ///
 /// A table of fixed size that is only ever added to, so that it is read without a lock. A path that finds no place stays
 /// unknown, and costs what all of them cost at first.
@@ -40,8 +39,8 @@ impl KnownPaths {
     /// From now on it is known, if there is a place left.
     pub(super) fn add(&self, name: &Arc<str>) {
         if name.len() <= LONGEST {
-            // Two requests at once may add a name twice. The second is never found, and does no harm.
-            self.places_of(name).any(|place| place.set(Arc::clone(name)).is_ok());
+            // The first place that is free or has it already, also if two requests add it at once.
+            self.places_of(name).any(|place| **place.get_or_init(|| Arc::clone(name)) == **name);
         }
     }
 
@@ -83,6 +82,15 @@ mod tests {
         for path in ["", "/", "/api/v0/thing", "/api/v0/thing00", "/api/v0/thing7 ", "/API/v0/thing0"] {
             assert!(known.get(path).is_none(), "{path:?} is nobody's name");
         }
+    }
+
+    #[test]
+    fn a_name_has_one_place_however_often_it_is_added() {
+        let known = KnownPaths::new();
+        for _ in 0..TRIES {
+            known.add(&"/users".into());
+        }
+        assert_eq!(known.places.iter().filter(|place| place.get().is_some()).count(), 1);
     }
 
     #[test]
