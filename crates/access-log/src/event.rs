@@ -4,7 +4,7 @@ use std::fmt;
 
 use http::uri::PathAndQuery;
 use tracing::{
-    Dispatch, Level, Metadata,
+    Level, Metadata,
     callsite::{Callsite, DefaultCallsite},
     dispatcher::get_default,
     field::Visit,
@@ -40,7 +40,7 @@ macro_rules! fields {
             /// Visits the fields as [`Event::record`](tracing::Event::record) does: those that apply, each with the value
             /// that the event has. The compiler sees the visitor, so it is faster.
             #[inline]
-            pub fn record(&self, visitor: &mut impl Visit) {
+            pub fn record(&self, visitor: &mut (impl Visit + ?Sized)) {
                 let $event = self;
                 let fields = self.metadata().fields();
                 // As it is; said for the compiler, which then knows each index.
@@ -95,6 +95,13 @@ impl<'a> AccessEvent<'a> {
         Self { record, callsite, path }
     }
 
+    /// That of the event, which says what logs are interested in it.
+    #[must_use]
+    #[inline]
+    pub const fn callsite(&self) -> &'static DefaultCallsite {
+        self.callsite
+    }
+
     /// That of the event: its level, its target and the names of its fields.
     #[must_use]
     #[inline]
@@ -110,8 +117,8 @@ impl fmt::Debug for AccessEvent<'_> {
     }
 }
 
-// Callsites of our own: `event_enabled!` asks the subscriber each time, also where that has said that it wants all of
-// them, and a writer has to know which it writes for. The fields are named for subscribers that filter by them.
+// Callsites of our own: `event_enabled!` asks the subscriber each time, and a writer has to know which it writes for. The
+// fields are named for subscribers that filter by them.
 static WARN: DefaultCallsite = DefaultCallsite::new(&WARN_EVENT);
 static INFO: DefaultCallsite = DefaultCallsite::new(&INFO_EVENT);
 static WARN_EVENT: Metadata<'static> = metadata! {
@@ -121,35 +128,30 @@ static INFO_EVENT: Metadata<'static> = metadata! {
     name: "access", target: "access", level: Level::INFO, fields: NAMES, callsite: &INFO, kind: Kind::EVENT
 };
 
-/// Whether anybody listens, at either level.
+/// Whether anybody may listen, at either level.
 pub(crate) fn enabled() -> bool {
     // A filter that lets INFO through nearly always lets WARN through, so the second check is for nobody or an odd one.
-    listens(&WARN) || listens(&INFO)
+    may_listen(&WARN) || may_listen(&INFO)
 }
 
 /// Writes the event `access`: by `writer`, if that will.
 pub(crate) fn write(record: &Record, with_query: bool, writer: Option<Writer>) {
     let event = AccessEvent::new(record, with_query);
-    let written = writer.is_some_and(|writer| on(event.callsite, |_| true) && writer(&event));
+    let written = writer.is_some_and(|writer| may_listen(event.callsite) && writer(&event));
     if !written {
         event.dispatch();
     }
 }
 
-fn listens(callsite: &'static DefaultCallsite) -> bool {
-    // All of those that there are may want it, and this thread have none of them.
-    on(callsite, |subscriber| !subscriber.is::<NoSubscriber>())
-}
-
-/// Whether an event is on, as the macros of `tracing` find out; `or_always` says it of what is always.
-fn on(callsite: &'static DefaultCallsite, or_always: impl Fn(&Dispatch) -> bool) -> bool {
+/// Whether it is worth the work.
+///
+/// The subscriber is not asked whether it wants this one: one whose layers have filters of their own remembers what these
+/// said, for the event that is to follow, and would keep it from a layer for another event if there is none.
+fn may_listen(callsite: &'static DefaultCallsite) -> bool {
     let event = callsite.metadata();
-    if *event.level() > STATIC_MAX_LEVEL || *event.level() > LevelFilter::current() {
-        return false;
-    }
-    let interest = callsite.interest();
-    if interest.is_never() {
-        return false;
-    }
-    get_default(|subscriber| if interest.is_always() { or_always(subscriber) } else { subscriber.enabled(event) })
+    *event.level() <= STATIC_MAX_LEVEL
+        && *event.level() <= LevelFilter::current()
+        && !callsite.interest().is_never()
+        // All of those that there are may want it, and this thread have none of them.
+        && get_default(|subscriber| !subscriber.is::<NoSubscriber>())
 }

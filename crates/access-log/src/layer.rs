@@ -120,12 +120,15 @@ impl AccessLogLayer {
         self
     }
 
-    /// What may write a record in place of the event, and says whether it has. Default: nothing may.
+    /// What may take care of a record in place of the event, and says whether it has. Default: nothing may.
     ///
     /// For a log with a shorter way to it than `tracing`'s, which hands each value over by name: an event of fourteen fields
-    /// is a good part of what the record costs. It is asked for what somebody listens to and the filter keeps, once, inside
-    /// the span of the record. If it says no, because the subscriber of the thread is another one, for example, the event
-    /// is written as always.
+    /// is a good part of what the record costs. It is asked once for each record that somebody may listen to and the filter
+    /// keeps, inside the span of the record, and asks itself whether its log wants it. If it says no, because the subscriber
+    /// of the thread is another one, for example, the event is written as always. If it panics, so that nobody knows what it
+    /// has written, the record is not written again.
+    ///
+    /// A [`RefusedRequest`](crate::RefusedRequest) is always an event.
     #[must_use]
     pub fn writer(mut self, writer: fn(&AccessEvent<'_>) -> bool) -> Self {
         self.options.writer = Some(writer);

@@ -16,7 +16,7 @@ pub(crate) const MAX_USER_AGENT: usize = 256;
 /// The value of a field, for both ways to a log.
 pub(crate) trait FieldValue {
     /// Hands it to a visitor, as an event does.
-    fn record(&self, field: &Field, visitor: &mut impl Visit);
+    fn record(&self, field: &Field, visitor: &mut (impl Visit + ?Sized));
 
     /// As it stands in an event.
     fn value(&self) -> impl Value;
@@ -24,7 +24,7 @@ pub(crate) trait FieldValue {
 
 impl FieldValue for &str {
     #[inline(always)]
-    fn record(&self, field: &Field, visitor: &mut impl Visit) {
+    fn record(&self, field: &Field, visitor: &mut (impl Visit + ?Sized)) {
         visitor.record_str(field, self);
     }
 
@@ -35,7 +35,7 @@ impl FieldValue for &str {
 
 impl FieldValue for u64 {
     #[inline(always)]
-    fn record(&self, field: &Field, visitor: &mut impl Visit) {
+    fn record(&self, field: &Field, visitor: &mut (impl Visit + ?Sized)) {
         visitor.record_u64(field, *self);
     }
 
@@ -46,7 +46,7 @@ impl FieldValue for u64 {
 
 impl FieldValue for f64 {
     #[inline(always)]
-    fn record(&self, field: &Field, visitor: &mut impl Visit) {
+    fn record(&self, field: &Field, visitor: &mut (impl Visit + ?Sized)) {
         visitor.record_f64(field, *self);
     }
 
@@ -57,7 +57,7 @@ impl FieldValue for f64 {
 
 impl FieldValue for PeerText {
     #[inline(always)]
-    fn record(&self, field: &Field, visitor: &mut impl Visit) {
+    fn record(&self, field: &Field, visitor: &mut (impl Visit + ?Sized)) {
         visitor.record_str(field, self.as_str());
     }
 
@@ -68,7 +68,7 @@ impl FieldValue for PeerText {
 
 impl FieldValue for Text<'_> {
     #[inline(always)]
-    fn record(&self, field: &Field, visitor: &mut impl Visit) {
+    fn record(&self, field: &Field, visitor: &mut (impl Visit + ?Sized)) {
         match self {
             Self::Plain(text) => visitor.record_str(field, text),
             Self::Escaped(text) => visitor.record_debug(field, text),
@@ -83,7 +83,7 @@ impl FieldValue for Text<'_> {
 /// A field that does not apply is left out.
 impl<T: FieldValue> FieldValue for Option<T> {
     #[inline(always)]
-    fn record(&self, field: &Field, visitor: &mut impl Visit) {
+    fn record(&self, field: &Field, visitor: &mut (impl Visit + ?Sized)) {
         if let Some(value) = self {
             value.record(field, visitor);
         }

@@ -52,9 +52,9 @@ pub fn init(config: &Config) -> Result<Logging, Error> {
     Ok(Logging { handle, _guard: guard })
 }
 
-/// Writes a record of the access log without an event, if all that this thread logs goes where [`init`] sends it.
+/// Logs a record of the access log without an event, if all that this thread logs goes where [`init`] sends it.
 pub(crate) fn write_access(event: &AccessEvent<'_>) -> bool {
-    graceful_json_log::write_line(event.metadata(), |line| event.record(line))
+    graceful_json_log::write_line(event.callsite(), |line| event.record(line))
 }
 
 /// Writes out what waits, for a process that ends here.

@@ -97,7 +97,7 @@ fn access_directly() {
     };
     let mut fields = LINE.fields().iter();
     let mut next = || fields.next().expect("as many as there are names");
-    write_line(&LINE, |line| {
+    let done = write_line(&CALLSITE, |line| {
         for text in ["access", "GET", "/api/work", "/api/work", "HTTP/1.1"] {
             line.record_str(&next(), text);
         }
@@ -110,6 +110,7 @@ fn access_directly() {
             line.record_str(&next(), text);
         }
     });
+    assert!(done, "this thread's events go nowhere else");
 }
 
 #[divan::bench]

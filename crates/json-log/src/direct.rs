@@ -3,9 +3,11 @@
 use std::{error::Error, fmt, time::Duration};
 
 use tracing::{
-    Metadata,
+    Subscriber,
+    callsite::{Callsite, DefaultCallsite},
     dispatcher::get_default,
     field::{Field, Visit},
+    level_filters::{LevelFilter, STATIC_MAX_LEVEL},
 };
 
 use crate::{
@@ -18,15 +20,17 @@ use crate::{
     whole::Whole,
 };
 
-/// Writes a line as of an event of this callsite, without the event: for a line that every request writes.
+/// Logs a line as an event of this callsite would, without the event: for a line that every request writes.
 ///
-/// It says whether it has, and does nothing if not: this thread's events go elsewhere then, or to others as well, and it
-/// takes an event to reach them all. It writes where this thread logs with [`init`](crate::init) or
-/// [`JsonSubscriber::into_dispatch`](crate::JsonSubscriber::into_dispatch), which is all of the log then.
+/// It says whether the event is taken care of: the line is written, or the filter does not let it through, or there is no
+/// room for it. If it is not, nothing was done: this thread's events go elsewhere then, or to others as well, and it takes
+/// an event to reach them all. It does it where this thread logs with [`init`](crate::init) in
+/// [`Format::Json`](crate::Format::Json), or with [`JsonSubscriber::into_dispatch`](crate::JsonSubscriber::into_dispatch):
+/// nobody else listens there.
 ///
 /// The line is the one that an event would have been, with the fields of the span that the thread is in. `record` writes
-/// fields of this callsite, each at most once. No filter is asked: whoever calls it has asked whether the callsite is on,
-/// as the macros of `tracing` do.
+/// fields of this callsite, each at most once. A panic must not be caught within it: the line would go on behind half a
+/// value.
 ///
 /// With an event each value is handed over by name, through two tables of functions. Here the compiler sees the whole
 /// line: a line with many fields costs a third less.
@@ -46,13 +50,12 @@ use crate::{
 /// };
 ///
 /// fn line(user: u64) {
-///     let on = tracing::level_enabled!(Level::INFO) && !CALLSITE.interest().is_never();
 ///     let fields = || LINE.fields().iter();
-///     let written = on && write_line(&LINE, |line| {
+///     let done = write_line(&CALLSITE, |line| {
 ///         fields().zip(["hello"]).for_each(|(field, text)| line.record_str(&field, text));
 ///         fields().skip(1).for_each(|field| line.record_u64(&field, user));
 ///     });
-///     if !written {
+///     if !done {
 ///         tracing::info!(target: "my_crate", user, "hello");
 ///     }
 /// }
@@ -62,14 +65,29 @@ use crate::{
 /// # Ok(()) }
 /// ```
 #[inline]
-pub fn write_line(metadata: &'static Metadata<'static>, record: impl FnOnce(&mut LineFields<'_>)) -> bool {
+#[must_use = "if it is false, there is to be an event"]
+pub fn write_line(callsite: &'static DefaultCallsite, record: impl FnOnce(&mut LineFields<'_>)) -> bool {
     let mut record = Some(record);
     get_default(|dispatch| {
         let Some(whole) = dispatch.downcast_ref::<Whole>() else { return false };
-        let Some(record) = record.take() else { return false };
-        whole.json().write(metadata, record);
+        if is_on(callsite, whole)
+            && let Some(record) = record.take()
+        {
+            whole.json().write(callsite.metadata(), record);
+        }
         true
     })
+}
+
+/// As the macros of `tracing` find it out.
+#[inline]
+fn is_on(callsite: &'static DefaultCallsite, whole: &Whole) -> bool {
+    let metadata = callsite.metadata();
+    if *metadata.level() > STATIC_MAX_LEVEL || *metadata.level() > LevelFilter::current() {
+        return false;
+    }
+    let interest = callsite.interest();
+    interest.is_always() || (!interest.is_never() && whole.enabled(metadata))
 }
 
 /// The fields of a line of [`write_line`], which takes them as it takes those of an event.
@@ -88,7 +106,7 @@ pub struct LineFields<'a> {
 }
 
 impl<'a> LineFields<'a> {
-    /// More than an access line with all its texts as long as they may be.
+    /// More than nearly every access line has.
     pub(crate) const ROOM: usize = 4096;
 
     /// There is never room there.
@@ -275,5 +293,35 @@ impl fmt::Debug for LineFields<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { room: _, at: _, bits: _, line: _, keys } = self;
         f.debug_struct("LineFields").field("fields", &keys.len()).finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tracing::{Level, Metadata, metadata::Kind};
+
+    use super::*;
+    use crate::keys::Cache;
+
+    // Else both ways would be the same one, and no test of what they write would tell.
+    #[test]
+    fn what_is_ordinary_goes_the_short_way() {
+        static CALLSITE: DefaultCallsite = DefaultCallsite::new(&LINE);
+        static LINE: Metadata<'static> = tracing::metadata! {
+            name: "line", target: "shop", level: Level::INFO, fields: &["message", "path", "status", "took_ms", "wide"],
+            callsite: &CALLSITE, kind: Kind::EVENT,
+        };
+        let mut room = [0; LineFields::ROOM];
+        let (mut line, mut clock, mut cache) = (Line::default(), Clock::new(), Cache::default());
+        let mut fields = LineFields::new(&mut room, &mut line, &mut clock, Duration::ZERO, cache.texts(&LINE));
+        let mut names = LINE.fields().iter();
+        let mut next = || names.next().expect("as many as there are names");
+        fields.record_str(&next(), "hello");
+        fields.record_str(&next(), "/a/path/of/some/length");
+        fields.record_u64(&next(), 200);
+        fields.record_f64(&next(), 0.125);
+        assert_ne!(fields.at, LineFields::SPILT);
+        fields.record_i128(&next(), -1);
+        assert_eq!(fields.at, LineFields::SPILT, "rare kinds are written where an event's are");
     }
 }

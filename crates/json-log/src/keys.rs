@@ -129,6 +129,7 @@ impl Key {
     /// as all of an [ordinary](Texts::ordinary) callsite are.
     #[inline(always)]
     pub(crate) fn short(&self) -> (&[u8; Self::SHORT], usize) {
+        debug_assert!(self.plain().is_some(), "of an ordinary callsite");
         (&self.short, usize::from(self.short_length) % Self::SHORT)
     }
 

@@ -42,7 +42,7 @@ pub struct JsonSubscriber {
     /// Tells it from others that the same thread has entered spans of.
     number: u64,
     /// Itself with the layers around it, which hear of a span's end.
-    whole: OnceLock<WeakDispatch>,
+    outside: OnceLock<WeakDispatch>,
 }
 
 impl JsonSubscriber {
@@ -50,13 +50,13 @@ impl JsonSubscriber {
     #[must_use]
     pub fn new(writer: LogWriter) -> Self {
         static SUBSCRIBERS: AtomicU64 = AtomicU64::new(0);
-        Self { writer, number: SUBSCRIBERS.fetch_add(1, Relaxed), whole: OnceLock::new() }
+        Self { writer, number: SUBSCRIBERS.fetch_add(1, Relaxed), outside: OnceLock::new() }
     }
 
     /// With `filter` on it, complete: what [`init`](crate::init) sets for the whole program.
     ///
-    /// It behaves as `self.with(filter)` in a [`Dispatch`] and costs a request some 100 instructions less. No layer can
-    /// be put around it any more.
+    /// It logs as `self.with(filter)` in a [`Dispatch`] does and costs a request some 100 instructions less. No layer can
+    /// be put around it any more, and neither part is found by [`Dispatch::downcast_ref`].
     ///
     /// ```
     /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -85,13 +85,13 @@ impl JsonSubscriber {
 
     /// The same one: what one of the two writes or enters, the other has written and entered.
     pub(crate) fn again(&self) -> Self {
-        Self { writer: self.writer.clone(), number: self.number, whole: OnceLock::new() }
+        Self { writer: self.writer.clone(), number: self.number, outside: OnceLock::new() }
     }
 }
 
 impl Subscriber for JsonSubscriber {
-    fn on_register_dispatch(&self, whole: &Dispatch) {
-        let _ = self.whole.set(whole.downgrade());
+    fn on_register_dispatch(&self, outside: &Dispatch) {
+        let _ = self.outside.set(outside.downgrade());
     }
 
     fn register_callsite(&self, _: &'static Metadata<'static>) -> Interest {
@@ -162,7 +162,7 @@ impl Subscriber for JsonSubscriber {
         let Released::Closed { parent } = spans::release(&id) else { return false };
         if let Some(parent) = parent {
             // From outside, so that the layers hear of it if that was its end as well.
-            match self.whole.get().and_then(WeakDispatch::upgrade) {
+            match self.outside.get().and_then(WeakDispatch::upgrade) {
                 Some(whole) => whole.try_close(parent),
                 None => self.try_close(parent),
             };
@@ -173,7 +173,7 @@ impl Subscriber for JsonSubscriber {
 
 impl fmt::Debug for JsonSubscriber {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { writer, number, whole: _ } = self;
+        let Self { writer, number, outside: _ } = self;
         f.debug_struct("JsonSubscriber").field("writer", writer).field("number", number).finish_non_exhaustive()
     }
 }

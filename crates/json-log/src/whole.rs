@@ -37,9 +37,9 @@ impl Whole {
 }
 
 impl Subscriber for Whole {
-    fn on_register_dispatch(&self, whole: &Dispatch) {
-        self.json.on_register_dispatch(whole);
-        self.layered.on_register_dispatch(whole);
+    fn on_register_dispatch(&self, dispatch: &Dispatch) {
+        self.json.on_register_dispatch(dispatch);
+        self.layered.on_register_dispatch(dispatch);
     }
 
     fn register_callsite(&self, metadata: &'static Metadata<'static>) -> Interest {

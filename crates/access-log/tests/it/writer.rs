@@ -3,6 +3,10 @@
 use std::{
     cell::{Cell, RefCell},
     convert::Infallible,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering::Relaxed},
+    },
 };
 
 use bytes::Bytes;
@@ -10,7 +14,8 @@ use graceful_access_log::{AccessEvent, AccessLogLayer, RequestBody, tell_route};
 use http::{HeaderValue, Request, Response, header::USER_AGENT};
 use http_body_util::{Empty, Full};
 use tower::{Layer, ServiceExt, service_fn};
-use tracing::{Instrument, Level, Metadata, Span, info_span};
+use tracing::{Event, Instrument, Level, Metadata, Span, Subscriber, info_span, level_filters::LevelFilter};
+use tracing_subscriber::layer::{Context, Layer as _, SubscriberExt};
 
 use crate::capture::{Capture, Fields};
 
@@ -81,12 +86,45 @@ async fn a_writer_is_not_asked_for_what_nobody_wants() {
     ask(&AccessLogLayer::new().writer(writer), 200, request()).await;
     assert_eq!(written(), [], "there is no subscriber");
     let _log = Capture::up_to(Level::WARN);
-    ask(&AccessLogLayer::new().writer(writer), 200, request()).await;
-    assert_eq!(written(), [], "the level is off");
     ask(&AccessLogLayer::new().writer(writer).filter(|_| false), 503, request()).await;
     assert_eq!(written(), [], "the filter says no");
     ask(&AccessLogLayer::new().writer(writer), 503, request()).await;
     assert_eq!(written().len(), 1);
+}
+
+/// Counts the events that it gets.
+#[derive(Clone, Default)]
+struct Events(Arc<AtomicUsize>);
+
+impl<S: Subscriber> tracing_subscriber::Layer<S> for Events {
+    fn on_event(&self, _: &Event<'_>, _: Context<'_, S>) {
+        self.0.fetch_add(1, Relaxed);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn layers_with_filters_of_their_own_miss_nothing() {
+    type Writer = fn(&AccessEvent<'_>) -> bool;
+    let writers: [(Option<Writer>, usize); 3] = [(None, 1), (Some(|_| false), 1), (Some(|_| true), 0)];
+    for (writer, records) in writers {
+        let (all, few) = (Events::default(), Events::default());
+        let _default = tracing::subscriber::set_default(
+            tracing_subscriber::registry()
+                .with(all.clone().with_filter(LevelFilter::INFO))
+                .with(few.clone().with_filter(LevelFilter::ERROR)),
+        );
+        let layer = AccessLogLayer::new();
+        let layer = if let Some(writer) = writer { layer.writer(writer) } else { layer };
+        let handler = service_fn(|_: Request<RequestBody<Empty<Bytes>>>| async {
+            // The first event after the layer has looked whether anybody listens.
+            tracing::error!("in the handler");
+            Ok::<_, Infallible>(Response::new(Full::new(Bytes::from_static(b"hello"))))
+        });
+        drop(layer.layer(handler).oneshot(Request::new(Empty::new())).await);
+        tracing::error!("afterwards");
+        assert_eq!(few.0.load(Relaxed), 2, "each of the two errors");
+        assert_eq!(all.0.load(Relaxed), 2 + records);
+    }
 }
 
 #[tokio::test(start_paused = true)]

@@ -3,8 +3,10 @@
 use std::{error::Error, io};
 
 use allocation_counter::measure;
-use graceful_json_log::{JsonSubscriber, LiveFilter, LogWriter};
-use tracing::{Dispatch, field, info, info_span};
+use graceful_json_log::{JsonSubscriber, LiveFilter, LogWriter, write_line};
+use tracing::{
+    Dispatch, Level, Metadata, callsite::DefaultCallsite, field, field::Visit, info, info_span, metadata::Kind,
+};
 use tracing_subscriber::layer::SubscriberExt;
 
 use crate::support::{LONG, json, json_in_a_registry, open, whole};
@@ -56,6 +58,32 @@ fn a_line_allocates_nothing() {
         info!(error = &error as &dyn Error, text = "with \"escapes\" \u{2028}");
     };
     assert_eq!(allocations(every_kind), [0, 0]);
+}
+
+#[test]
+fn a_line_without_an_event_allocates_nothing() {
+    static CALLSITE: DefaultCallsite = DefaultCallsite::new(&LINE);
+    static LINE: Metadata<'static> = tracing::metadata! {
+        name: "line", target: "access", level: Level::INFO, fields: &["message", "path", "status"],
+        callsite: &CALLSITE, kind: Kind::EVENT,
+    };
+    let writer = open(io::sink());
+    tracing::dispatcher::with_default(&whole(&writer), || {
+        let directly = || {
+            let mut fields = LINE.fields().iter();
+            write_line(&CALLSITE, |line| {
+                for text in ["access", "/api/work/and/more"] {
+                    line.record_str(&fields.next().unwrap(), text);
+                }
+                line.record_u64(&fields.next().unwrap(), 200);
+            })
+        };
+        let lines = || (0..100).for_each(|_| assert!(request_span().in_scope(directly) && directly()));
+        lines();
+        assert_eq!(measure(lines).count_total, 0, "in a span and outside");
+        writer.flush(LONG).unwrap();
+        assert_eq!((writer.stats().written, writer.stats().dropped), (400, 0));
+    });
 }
 
 #[test]

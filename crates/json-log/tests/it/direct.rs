@@ -120,7 +120,7 @@ macro_rules! place {
             };
             if directly {
                 let mut fields = PLACE.fields().iter();
-                let written = write_line(&PLACE, |line| {
+                let written = write_line(&CALLSITE, |line| {
                     $(Both::put(&values.$value, &fields.next().unwrap(), line);)*
                 });
                 assert!(written, "this thread's events go nowhere else");
@@ -143,9 +143,14 @@ place!(long_target, "a::target::that::is::a::long::path::as::those::of::generate
 });
 
 fn lines_of(log: impl FnOnce()) -> String {
+    lines_through("trace", log)
+}
+
+fn lines_through(filter: &str, log: impl FnOnce()) -> String {
     let captured = Captured::default();
     let writer = open(captured.clone());
-    with_default(&whole(&writer), log);
+    let log_of = JsonSubscriber::new(writer.clone()).into_dispatch(LiveFilter::new(filter).unwrap());
+    with_default(&log_of, log);
     writer.flush(LONG).unwrap();
     captured.text()
 }
@@ -293,6 +298,29 @@ fn so_they_do_where_there_are_more_names_than_bits() {
 }
 
 #[test]
+fn the_filter_has_its_say() {
+    let values = Values::any(&mut Random::new(9));
+    // One that lets everything through, so that these are asked about each line.
+    let elsewhere = open(io::sink());
+    let _elsewhere = whole(&elsewhere);
+    for (filter, lines) in
+        [("off", 0), ("error", 0), ("warn", 6), ("warn,shop=info", 12), ("warn,[request]=info", 7), ("info", 12)]
+    {
+        let in_spans = |directly| {
+            for place in [ordinary, odd_keys] {
+                for _ in 0..5 {
+                    place(&values, directly);
+                }
+                info_span!("request").in_scope(|| place(&values, directly));
+            }
+        };
+        let [event, direct] = [false, true].map(|directly| lines_through(filter, || in_spans(directly)));
+        assert_eq!(event.lines().count(), lines, "{filter}");
+        assert!(event.lines().map(without_time).eq(direct.lines().map(without_time)), "{filter}");
+    }
+}
+
+#[test]
 fn nobody_else_misses_an_event() {
     #[derive(Clone, Default)]
     struct Counts(Arc<AtomicUsize>);
@@ -308,7 +336,7 @@ fn nobody_else_misses_an_event() {
         name: "place", target: "shop", level: Level::INFO, fields: &["message"], callsite: &CALLSITE,
         kind: Kind::EVENT,
     };
-    let written = || write_line(&PLACE, |_| panic!("nothing is rendered for a line that is not written"));
+    let written = || write_line(&CALLSITE, |_| panic!("nothing is rendered for a line that is not written"));
     assert!(!written(), "there is no subscriber");
     fn filter() -> LiveFilter {
         LiveFilter::new("info").unwrap()
@@ -340,7 +368,7 @@ fn nobody_else_misses_an_event() {
         struct Logs;
         impl fmt::Display for Logs {
             fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                assert!(!write_line(&PLACE, |_| ()), "an event within an event goes nowhere");
+                assert!(!write_line(&CALLSITE, |_| ()), "an event within an event goes nowhere");
                 f.write_str("shown")
             }
         }
