@@ -137,7 +137,7 @@ pub(crate) fn enabled() -> bool {
 /// Writes the event `access`: by `writer`, if that will.
 pub(crate) fn write(record: &Record, with_query: bool, writer: Option<Writer>) {
     let event = AccessEvent::new(record, with_query);
-    let written = writer.is_some_and(|writer| may_listen(event.callsite) && writer(&event));
+    let written = writer.is_some_and(|writer| writer(&event));
     if !written {
         event.dispatch();
     }

@@ -123,10 +123,10 @@ impl AccessLogLayer {
     /// What may take care of a record in place of the event, and says whether it has. Default: nothing may.
     ///
     /// For a log with a shorter way to it than `tracing`'s, which hands each value over by name: an event of fourteen fields
-    /// is a good part of what the record costs. It is asked once for each record that somebody may listen to and the filter
-    /// keeps, inside the span of the record, and asks itself whether its log wants it. If it says no, because the subscriber
-    /// of the thread is another one, for example, the event is written as always. If it panics, so that nobody knows what it
-    /// has written, the record is not written again.
+    /// is a good part of what the record costs. It is asked once for each record that the filter keeps, inside the span of
+    /// the record, and asks itself whether its log wants this one. If it says no, because the subscriber of the thread is
+    /// another one, for example, the event is written as always. If it panics, so that nobody knows what it has written, the
+    /// record is not written again.
     ///
     /// A [`RefusedRequest`](crate::RefusedRequest) is always an event.
     #[must_use]
