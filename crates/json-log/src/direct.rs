@@ -7,7 +7,7 @@ use tracing::{
     callsite::{Callsite, DefaultCallsite},
     dispatcher::get_default,
     field::{Field, Visit},
-    level_filters::{LevelFilter, STATIC_MAX_LEVEL},
+    level_filters::STATIC_MAX_LEVEL,
 };
 
 use crate::{
@@ -79,15 +79,12 @@ pub fn write_line(callsite: &'static DefaultCallsite, record: impl FnOnce(&mut L
     })
 }
 
-/// As the macros of `tracing` find it out.
+/// Nearly as the macros of `tracing` find it out. What no log of the program wants they know without asking one, but may
+/// know it of another thread's only.
 #[inline]
 fn is_on(callsite: &'static DefaultCallsite, whole: &Whole) -> bool {
     let metadata = callsite.metadata();
-    if *metadata.level() > STATIC_MAX_LEVEL || *metadata.level() > LevelFilter::current() {
-        return false;
-    }
-    let interest = callsite.interest();
-    interest.is_always() || (!interest.is_never() && whole.enabled(metadata))
+    *metadata.level() <= STATIC_MAX_LEVEL && (callsite.interest().is_always() || whole.enabled(metadata))
 }
 
 /// The fields of a line of [`write_line`], which takes them as it takes those of an event.
