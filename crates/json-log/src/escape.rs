@@ -17,10 +17,10 @@ pub(crate) fn string(text: &str, out: &mut Text) {
 
 /// Appends `text` as it stands between the quotes.
 pub(crate) fn escape(text: &str, out: &mut Text) {
-    let (parts, rest) = text.as_bytes().as_chunks::<PART>();
-    let mut last = [b' '; PART];
+    let (words, rest) = text.as_bytes().as_chunks::<8>();
+    let mut last = [b' '; 8];
     last[..rest.len()].copy_from_slice(rest);
-    if parts.iter().chain([&last]).all(|part| Least::of(part).is_clean()) {
+    if marks_of(words) | marks(u64::from_le_bytes(last)) == 0 {
         out.extend(text.as_bytes());
     } else {
         escape_by_char(text, out);
@@ -94,7 +94,7 @@ impl Short {
         let bytes = text.as_bytes();
         let (first, last) = (bytes.first_chunk()?, bytes.last_chunk()?);
         let (first, last) = (u64::from_le_bytes(*first), u64::from_le_bytes(*last));
-        let clean = bytes.len() <= PART && marks(first) | marks(last) == 0;
+        let clean = bytes.len() <= 16 && marks(first) | marks(last) == 0;
         clean.then_some(Self { first, last, length: bytes.len() })
     }
 
@@ -110,55 +110,18 @@ impl Short {
     }
 }
 
-/// Writes a text of sixteen bytes and more in its quotes and says how long that is. `None` if it is shorter, is not ASCII or
+/// Writes a text of eight bytes and more in its quotes and says how long that is. `None` if it is shorter, is not ASCII or
 /// needs an escape, or if there is no room for it.
 #[inline(always)]
 pub(crate) fn middling(text: &str, out: &mut [u8]) -> Option<usize> {
     let bytes = text.as_bytes();
     let out = out.get_mut(..bytes.len() + 2)?;
     let [first_quote, room @ .., last_quote] = out else { return None };
-    // The last part overlaps the one before.
-    let last = bytes.last_chunk::<PART>()?;
-    *room.last_chunk_mut()? = *last;
-    let mut least = Least::of(last);
-    for (part, room) in bytes.as_chunks::<PART>().0.iter().zip(room.as_chunks_mut().0) {
-        *room = *part;
-        least.lower(&Least::of(part));
-    }
+    room.copy_from_slice(bytes);
+    // The last one overlaps the one before.
+    let found = marks_of(bytes.as_chunks().0) | marks(u64::from_le_bytes(*bytes.last_chunk()?));
     (*first_quote, *last_quote) = (b'"', b'"');
-    least.is_clean().then_some(bytes.len() + 2)
-}
-
-const PART: usize = 16;
-
-/// As [`marks`], in a form that becomes vector instructions: a zero for each byte that needs an escape.
-struct Least([u8; PART]);
-
-impl Least {
-    #[inline(always)]
-    fn of(part: &[u8; PART]) -> Self {
-        // Not `map`, which may be a call.
-        let mut least = *part;
-        for byte in &mut least {
-            // One zero of three is enough, and a minimum is one instruction.
-            let from_space = byte.wrapping_sub(b' ');
-            let to_delete = (0x7f - b' ').saturating_sub(from_space);
-            *byte = to_delete.min(*byte ^ b'"').min(*byte ^ b'\\');
-        }
-        Self(least)
-    }
-
-    #[inline(always)]
-    fn lower(&mut self, other: &Self) {
-        for (least, other) in self.0.iter_mut().zip(&other.0) {
-            *least = (*least).min(*other);
-        }
-    }
-
-    #[inline(always)]
-    fn is_clean(&self) -> bool {
-        self.0.iter().fold(0, |zeros, least| zeros | u8::from(*least == 0)) == 0
-    }
+    (found == 0).then_some(bytes.len() + 2)
 }
 
 const ONES: u64 = 0x0101_0101_0101_0101;
@@ -175,6 +138,12 @@ const fn marks(word: u64) -> u64 {
     let backslash = (word ^ (ONES * b'\\' as u64)).wrapping_sub(ONES);
     let delete = word.wrapping_add(ONES); // 0x7f becomes 0x80
     (control_or_quote | backslash | delete | word) & HIGH
+}
+
+/// Of all of them. The compiler makes vector instructions of it, and no branch for each word.
+#[inline(always)]
+fn marks_of(words: &[[u8; 8]]) -> u64 {
+    words.iter().fold(0, |found, word| found | marks(u64::from_le_bytes(*word)))
 }
 
 #[cold]
