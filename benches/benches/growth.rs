@@ -1,13 +1,14 @@
-//! Whether a request costs more where there are more connections, routes or threads: `cargo bench -p benches --bench growth`.
+//! Whether a request costs more where there are more connections, routes or threads, and what more is asked with it:
+//! `cargo bench -p benches --bench growth`.
 //!
-//! Connections and routes in instructions, under callgrind, which no noise changes; threads in CPU a request, which it
-//! does, so that only their ratio says something.
+//! All but threads in instructions, under callgrind, which no noise changes; threads in CPU a request, which it does,
+//! so that only their ratio says something.
 #![forbid(unsafe_code)]
 #![expect(clippy::print_stdout, clippy::print_stderr, reason = "it is a program for people")]
 
-use std::{env, error::Error, io, process::Command, thread, time::Duration};
+use std::{env, error::Error, fmt, io, process::Command, thread, time::Duration};
 
-use benches::{Contender, KeepAlive, Process, allow_open_files, callgrind};
+use benches::{Ask, Contender, KeepAlive, Process, allow_open_files, callgrind};
 use tokio::time::Instant;
 
 const CONTENDER: &str = env!("CARGO_BIN_EXE_contender");
@@ -20,23 +21,26 @@ fn main() -> Result<(), Box<dyn Error>> {
     let is_test = env::args().any(|argument| argument == "--test");
     if is_test {
         let server = Process::start(Command::new(CONTENDER).args(["graceful", "--routes", "10", "--workers", "2"]))?;
-        KeepAlive::connect(server.address())?.ask(1)?;
+        Ask::ALL.into_iter().try_for_each(|ask| KeepAlive::connect_to(server.address(), ask)?.ask(1))?;
         return Ok(server.stop()?);
     }
     if callgrind::is_there() {
         most_connections()?;
-        table("idle connections beside it", CONNECTIONS, |contender, connections| {
+        table("a request with so many idle connections beside it", CONNECTIONS, |contender, connections| {
             // Valgrind has files of its own open, and its limit is below that of the process.
-            Ok(callgrind::a_request(&[CONTENDER, contender.name()], connections - 1)?.total as f64)
+            Ok(callgrind::a_request(&[CONTENDER, contender.name()], Ask::Bare, connections - 1)?.total as f64)
         })?;
-        table("routes", ROUTES, |contender, routes| {
+        table("a request with so many routes", ROUTES, |contender, routes| {
             let routes = routes.to_string();
-            Ok(callgrind::a_request(&[CONTENDER, contender.name(), "--routes", &routes], 0)?.total as f64)
+            Ok(callgrind::a_request(&[CONTENDER, contender.name(), "--routes", &routes], Ask::Bare, 0)?.total as f64)
+        })?;
+        table("a request that is", Ask::ALL, |contender, request| {
+            Ok(callgrind::a_request(&[CONTENDER, contender.name()], request, 0)?.total as f64)
         })?;
     } else {
-        println!("connections and routes: SKIPPED, there is no valgrind here (apt-get install valgrind)");
+        println!("connections, routes and requests: SKIPPED, there is no valgrind here (apt-get install valgrind)");
     }
-    table("threads, in ns of CPU", WORKERS, cpu)
+    table("a request with so many threads, in ns of CPU", WORKERS, cpu)
 }
 
 /// Room for all connections on both sides.
@@ -44,12 +48,12 @@ fn most_connections() -> io::Result<()> {
     allow_open_files(CONNECTIONS[CONNECTIONS.len() - 1] as u64 + 100)
 }
 
-fn table<const N: usize>(
+fn table<const N: usize, S: Copy + fmt::Display>(
     what: &str,
-    steps: [usize; N],
-    measure: impl Fn(Contender, usize) -> io::Result<f64>,
+    steps: [S; N],
+    measure: impl Fn(Contender, S) -> io::Result<f64>,
 ) -> Result<(), Box<dyn Error>> {
-    println!("a request with so many {what}");
+    println!("{what}");
     print!("{:12}", "");
     steps.iter().for_each(|step| print!(" {step:>10}"));
     println!(" {:>10}", "last/first");

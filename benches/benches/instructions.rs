@@ -10,7 +10,7 @@
 
 use std::{env, error::Error, io, process::ExitCode};
 
-use benches::{Contender, Profile, callgrind};
+use benches::{Ask, Contender, Profile, callgrind};
 
 /// How many more instructions a request may cost here than on `axum::serve` without middleware.
 ///
@@ -38,7 +38,9 @@ fn main() -> Result<ExitCode, Box<dyn Error>> {
     }
     match arguments.iter().map(String::as_str).collect::<Vec<_>>()[..] {
         // That it runs at all.
-        ["--test"] => println!("{:8} instructions", callgrind::run(&[CONTENDER, Contender::Hyper.name()], 0, 1)?.total),
+        ["--test"] => {
+            println!("{:8} instructions", callgrind::run(&[CONTENDER, Contender::Hyper.name()], Ask::Bare, 0, 1)?.total);
+        }
         ["by-crate"] => by_crate(Contender::Graceful)?,
         ["by-crate", contender] => by_crate(contender.parse()?)?,
         [] => return guard(),
@@ -79,7 +81,7 @@ fn guard() -> Result<ExitCode, Box<dyn Error>> {
 }
 
 fn a_request(contender: Contender) -> io::Result<Profile> {
-    callgrind::a_request(&[CONTENDER, contender.name()], 0)
+    callgrind::a_request(&[CONTENDER, contender.name()], Ask::Bare, 0)
 }
 
 fn by_crate(contender: Contender) -> Result<(), Box<dyn Error>> {

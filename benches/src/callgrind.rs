@@ -7,7 +7,7 @@ use std::{
     sync::atomic::{AtomicU32, Ordering},
 };
 
-use crate::{KeepAlive, Process, Profile};
+use crate::{Ask, KeepAlive, Process, Profile};
 
 const FEW: usize = 500;
 const MANY: usize = 2500;
@@ -18,15 +18,15 @@ pub fn is_there() -> bool {
     Command::new("valgrind").arg("--version").stdout(Stdio::null()).status().is_ok_and(|status| status.success())
 }
 
-/// What a request costs the server that `command` starts, on one connection while `idle` others are open: 2500 requests
-/// less 500, so without start and end.
+/// What such a request costs the server that `command` starts, on one connection while `idle` others are open: 2500
+/// requests less 500, so without start and end.
 ///
 /// # Errors
 ///
 /// If the server, the client or valgrind fails.
-pub fn a_request(command: &[&str], idle: usize) -> io::Result<Profile> {
-    let few = run(command, idle, FEW)?;
-    Ok(run(command, idle, MANY)?.less(&few, i64::try_from(MANY - FEW).unwrap_or(i64::MAX)))
+pub fn a_request(command: &[&str], request: Ask, idle: usize) -> io::Result<Profile> {
+    let few = run(command, request, idle, FEW)?;
+    Ok(run(command, request, idle, MANY)?.less(&few, i64::try_from(MANY - FEW).unwrap_or(i64::MAX)))
 }
 
 /// What a whole run costs.
@@ -34,7 +34,7 @@ pub fn a_request(command: &[&str], idle: usize) -> io::Result<Profile> {
 /// # Errors
 ///
 /// If the server, the client or valgrind fails.
-pub fn run(command: &[&str], idle: usize, requests: usize) -> io::Result<Profile> {
+pub fn run(command: &[&str], request: Ask, idle: usize, requests: usize) -> io::Result<Profile> {
     static RUNS: AtomicU32 = AtomicU32::new(0);
     let run = RUNS.fetch_add(1, Ordering::Relaxed);
     let file = env::temp_dir().join(format!("graceful-{}-{run}.callgrind", process::id()));
@@ -46,7 +46,7 @@ pub fn run(command: &[&str], idle: usize, requests: usize) -> io::Result<Profile
     )?;
     // They stay open until the server has ended: how many ends it would still see is different each time.
     let mut clients = Vec::new();
-    let asked = ask(server.address(), &mut clients, idle, requests);
+    let asked = ask(server.address(), &mut clients, request, idle, requests);
     let stopped = server.stop();
     let profile = fs::read_to_string(&file);
     let _ = fs::remove_file(&file);
@@ -54,11 +54,17 @@ pub fn run(command: &[&str], idle: usize, requests: usize) -> io::Result<Profile
     Profile::parse(&profile?).ok_or_else(|| io::Error::other("callgrind wrote something else"))
 }
 
-fn ask(address: SocketAddr, clients: &mut Vec<KeepAlive>, idle: usize, requests: usize) -> io::Result<()> {
+fn ask(
+    address: SocketAddr,
+    clients: &mut Vec<KeepAlive>,
+    request: Ask,
+    idle: usize,
+    requests: usize,
+) -> io::Result<()> {
     for _ in 0..idle {
         clients.push(KeepAlive::connect(address)?);
     }
-    let mut one = KeepAlive::connect(address)?;
+    let mut one = KeepAlive::connect_to(address, request)?;
     one.ask(requests)?;
     clients.push(one);
     Ok(())

@@ -4,7 +4,7 @@ use std::{
     time::Duration,
 };
 
-use crate::{BODY, PATH};
+use crate::{Ask, BODY};
 
 /// A client of one connection that is kept alive: bytes out, bytes in, nothing allocated for a request, so that next to
 /// nothing of what is measured is the client's.
@@ -24,11 +24,19 @@ impl KeepAlive {
     ///
     /// If the server is not there, or answers something else.
     pub fn connect(address: SocketAddr) -> io::Result<Self> {
+        Self::connect_to(address, Ask::Bare)
+    }
+
+    /// The same for a client that asks for this.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`connect`](Self::connect).
+    pub fn connect_to(address: SocketAddr, ask: Ask) -> io::Result<Self> {
         let socket = TcpStream::connect(address)?;
         socket.set_nodelay(true)?;
         socket.set_read_timeout(Some(PATIENCE))?;
-        let request = Self::request(address);
-        let mut client = Self { socket, request, expected: 0, response: Box::new([0; 4096]) };
+        let mut client = Self { socket, request: ask.request(address), expected: 0, response: Box::new([0; 4096]) };
         client.send()?;
         while client.expected == 0 || !client.response[..client.expected].ends_with(BODY) {
             client.expected += client.read_at(client.expected)?;
@@ -38,12 +46,6 @@ impl KeepAlive {
         } else {
             Err(wrong(&client.response[..client.expected]))
         }
-    }
-
-    /// The bytes of a request.
-    #[must_use]
-    pub fn request(address: SocketAddr) -> Vec<u8> {
-        format!("GET {PATH} HTTP/1.1\r\nHost: {address}\r\n\r\n").into_bytes()
     }
 
     /// Sends a request.

@@ -9,7 +9,12 @@ use std::{
     time::Duration,
 };
 
-use axum::{Router, extract::Query, routing::get};
+use axum::{
+    Router,
+    extract::Query,
+    response::IntoResponse,
+    routing::{get, post},
+};
 use bytes::Bytes;
 use graceful::{Config, Server};
 use graceful_connection::{Connection, Registry, Settings};
@@ -31,6 +36,9 @@ use crate::{Options, tower_http};
 
 /// The path that is asked for.
 pub const PATH: &str = "/api/work";
+
+/// Where the routers take a JSON document, to give the same answer.
+pub const JOBS: &str = "/api/jobs";
 
 /// What the route answers.
 pub const BODY: &[u8] = b"{\"ok\":true}";
@@ -138,7 +146,12 @@ pub fn router(routes: usize) -> Router {
             "/slow",
             get(async |Query(Slow { ms }): Query<Slow>| tokio::time::sleep(Duration::from_millis(ms)).await),
         )
-        .route(PATH, get(async || ([(CONTENT_TYPE, HeaderValue::from_static("application/json"))], BODY)))
+        .route(JOBS, post(async |_: Bytes| json()))
+        .route(PATH, get(async || json()))
+}
+
+fn json() -> impl IntoResponse {
+    ([(CONTENT_TYPE, HeaderValue::from_static("application/json"))], BODY)
 }
 
 /// How long a handler takes.

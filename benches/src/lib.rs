@@ -4,6 +4,7 @@
 //! `README.md` beside this package says what is measured, how to read it, and what came out.
 #![forbid(unsafe_code)]
 
+mod ask;
 pub mod callgrind;
 mod client;
 mod contender;
@@ -14,8 +15,9 @@ mod rivals;
 mod tower_http;
 
 pub use self::{
+    ask::Ask,
     client::KeepAlive,
-    contender::{BODY, Contender, PATH, answer, log_nothing, request, router},
+    contender::{BODY, Contender, JOBS, PATH, answer, log_nothing, request, router},
     options::Options,
     process::{Process, allow_open_files},
     profile::Profile,

@@ -5,7 +5,7 @@ use std::{
     time::Duration,
 };
 
-use benches::KeepAlive;
+use benches::Ask;
 use divan::Bencher;
 use hyper::{body::Incoming, server::conn::http1, service::service_fn};
 use hyper_util::{
@@ -22,7 +22,7 @@ use crate::{
 fn bench<F: Future + Unpin>(bencher: Bencher<'_, '_>, connection: impl FnOnce(Socket) -> F) {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().expect("a runtime");
     let _entered = runtime.enter();
-    let request = KeepAlive::request(([127, 0, 0, 1], 8080).into());
+    let request = Ask::Bare.request(([127, 0, 0, 1], 8080).into());
     let (wire, socket) = Wire::new();
     let mut connection = connection(socket);
     let mut ask = move || {
