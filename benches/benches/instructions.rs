@@ -39,7 +39,10 @@ fn main() -> Result<ExitCode, Box<dyn Error>> {
     match arguments.iter().map(String::as_str).collect::<Vec<_>>()[..] {
         // That it runs at all.
         ["--test"] => {
-            println!("{:8} instructions", callgrind::run(&[CONTENDER, Contender::Hyper.name()], Ask::Bare, 0, 1)?.total);
+            println!(
+                "{:8} instructions",
+                callgrind::run(&[CONTENDER, Contender::Hyper.name()], Ask::Bare, 0, 1)?.total
+            );
         }
         ["by-crate"] => by_crate(Contender::Graceful)?,
         ["by-crate", contender] => by_crate(contender.parse()?)?,

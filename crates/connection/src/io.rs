@@ -13,6 +13,7 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use crate::{
     ConnectionState, Refusal, Settings,
     frames::FrameScan,
+    gather,
     head::LineScan,
     registry::{Entry, Place},
     shared::Shared,
@@ -259,7 +260,7 @@ impl<T: AsyncRead + AsyncWrite + Unpin> AsyncWrite for CountedIo<T> {
             ready!(self.poll_instead(cx))?;
             return Poll::Ready(Ok(slices.iter().map(|slice| slice.len()).sum()));
         }
-        let polled = self.poll_io(Side::Write, cx, |io, cx| io.poll_write_vectored(cx, slices));
+        let polled = self.poll_io(Side::Write, cx, |io, cx| gather::poll_write(io, cx, slices));
         self.count(&polled);
         polled
     }

@@ -65,6 +65,7 @@ mod control;
 mod current;
 mod executor;
 mod frames;
+mod gather;
 mod head;
 mod io;
 mod live;
