@@ -34,7 +34,8 @@ impl Shutdown {
         let mut look = Look::at(registry);
         if let Some(why) = look.wait(self, registry.idle_of(&waits_for), self.phases_start_by(budget)).await {
             let left = registry.snapshot();
-            registry.abort_all();
+            // Not what a hook spawns later.
+            let _aborting = registry.abort_all();
             let (_, dump) = tokio::join!(timeout(ABORTED, registry.idle_of(&waits_for)), look.end(ABORTED));
             let late = left.entries.iter().filter(|live| waits_for(live.kind));
             step.late = late.map(|live| Late::of(live, why.clone()).place_in(&dump, live.id)).collect();

@@ -6,13 +6,17 @@ impl Registry {
     /// The right to [tell](Self::cancel_all) and to [abort](Self::abort_all) the work of this registry, for one server
     /// at a time; `None` while another has it.
     ///
-    /// When it is dropped the order to stop is taken back, and the next one may start.
+    /// When it is dropped the order to stop is taken back, and the next one may start. If something still lives, as a
+    /// blocking task that was left behind, the order stands until the next one claims: such a task may look at it late.
     #[must_use]
     pub fn claim(&self) -> Option<Claim> {
         // Relaxed: it orders nothing but itself.
         let was_claimed = self.inner.claimed.swap(true, Relaxed);
         // Not `then_some`: a claim that is made only to be thrown away would end the other's.
-        (!was_claimed).then(|| Claim { registry: self.clone() })
+        (!was_claimed).then(|| {
+            self.inner.stopping.send_replace(Stopping::No);
+            Claim { registry: self.clone() }
+        })
     }
 }
 
@@ -43,7 +47,11 @@ impl Claim {
 
 impl Drop for Claim {
     fn drop(&mut self) {
-        self.registry.inner.stopping.send_replace(Stopping::No);
+        let left = !self.registry.is_empty();
+        self.registry
+            .inner
+            .stopping
+            .send_modify(|now| *now = if left { (*now).min(Stopping::Told) } else { Stopping::No });
         self.registry.inner.claimed.store(false, Relaxed);
     }
 }

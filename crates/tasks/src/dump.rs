@@ -2,7 +2,8 @@
 
 use std::{
     collections::{HashMap, HashSet},
-    sync::Arc,
+    sync::{Arc, Mutex, PoisonError},
+    thread,
     time::Duration,
 };
 
@@ -120,12 +121,34 @@ impl Registry {
             let all = found.iter().zip(answered).filter(|(_, answered)| !matches!(answered, Answered::Gone));
             Dump::new(all.map(|(found, answered)| live(found, now, waits(answered))).collect(), untracked)
         };
-        match tokio::task::spawn_blocking(look_up).await {
-            Ok(dump) => dump,
-            // The runtime is ending, or a label's `Display` panicked.
-            Err(_) => Dump::new(Vec::new(), None),
+        match off_the_workers(look_up).await {
+            Some(dump) => dump,
+            // The runtime is ending.
+            None => self.snapshot(),
         }
     }
+}
+
+/// Runs `work` on one of tokio's threads for what blocks; on one of its own, if all of those are taken: when they are
+/// stuck is when a dump is wanted.
+async fn off_the_workers<R: Send + 'static>(work: impl FnOnce() -> R + Send + 'static) -> Option<R> {
+    const SOON: Duration = Duration::from_millis(200);
+    let (begun, has_begun) = oneshot::channel();
+    let (done, result) = oneshot::channel();
+    let work = Arc::new(Mutex::new(Some((work, begun, done))));
+    let run = move || {
+        let taken = work.lock().unwrap_or_else(PoisonError::into_inner).take();
+        if let Some((work, begun, done)) = taken {
+            let _ = begun.send(());
+            let _ = done.send(work());
+        }
+    };
+    drop(tokio::task::spawn_blocking(run.clone()));
+    if timeout_at(Instant::now() + SOON, has_begun).await.is_err() {
+        // Without memory for a thread, one of tokio's may still come free.
+        let _ = thread::Builder::new().name("dump".into()).spawn(run);
+    }
+    result.await.ok()
 }
 
 enum Asked {

@@ -1,4 +1,10 @@
-use std::{borrow::Cow, error::Error, fmt, time::Duration};
+use std::{
+    borrow::Cow,
+    error::Error,
+    fmt,
+    panic::{AssertUnwindSafe, catch_unwind, resume_unwind},
+    time::Duration,
+};
 
 use tokio::{
     runtime::{Builder, Handle},
@@ -104,11 +110,13 @@ impl LeakCheck {
             .build()
             .expect("a runtime for the test");
         let _default = registry.set_default();
-        let output = runtime.block_on(test);
-        let checked = runtime.block_on(self.check(&registry, 0));
-        // Not a drop: that would wait for a blocking task that was left behind.
+        let checked = catch_unwind(AssertUnwindSafe(|| {
+            let output = runtime.block_on(test);
+            runtime.block_on(self.check(&registry, 0)).map(|()| output)
+        }));
+        // Not a drop, even if the test panicked: that would wait for a blocking task that was left behind.
         runtime.shutdown_timeout(Duration::from_millis(100));
-        checked.map(|()| output)
+        checked.unwrap_or_else(|panic| resume_unwind(panic))
     }
 
     /// Begins in the middle of a test that has a runtime already.

@@ -26,13 +26,14 @@
 //!
 //! // At shutdown: wait, then tell, then drop.
 //! let registry = Registry::current();
-//! for step in [Registry::cancel_all, Registry::abort_all] {
-//!     if tokio::time::timeout(Duration::from_secs(5), registry.idle()).await.is_ok() {
-//!         break;
+//! let idle = async || tokio::time::timeout(Duration::from_secs(5), registry.idle()).await.is_ok();
+//! if !idle().await {
+//!     registry.cancel_all();
+//!     if !idle().await {
+//!         let _aborting = registry.abort_all();
+//!         assert!(idle().await);
 //!     }
-//!     step(&registry);
 //! }
-//! assert!(registry.is_empty());
 //! # }
 //! ```
 //!
@@ -127,7 +128,7 @@ pub use self::kind::Kind;
 pub use self::leak::{LeakCheck, LeakGuard, Leaks, leak_checked};
 pub use self::live::{Dump, Group, Live, State, Waits};
 pub use self::local::{AroundGuard, lately, now, time_is};
-pub use self::registry::{DefaultGuard, KindStats, Registry, Stats};
+pub use self::registry::{AbortGuard, DefaultGuard, KindStats, Registry, Stats};
 pub use self::seat::Seat;
 pub use self::spawn::{spawn, spawn_blocking, spawn_named};
 pub use self::stack::{Frame, Stack};

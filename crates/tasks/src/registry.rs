@@ -224,7 +224,7 @@ impl Registry {
     /// Whether none lives.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.is_idle(|_| true)
+        are_idle(&self.kinds())
     }
 
     /// Waits until nothing lives, of any kind, if only for a moment. Cancel-safe; nothing is polled by the clock.
@@ -237,11 +237,17 @@ impl Registry {
     /// Waits until nothing lives of the kinds whose name `waits_for` is true of. See [`idle`](Self::idle).
     pub async fn idle_of(&self, waits_for: impl Fn(&str) -> bool) {
         loop {
-            let busy = self.kinds().iter().find(|kind| waits_for(kind.shared().name) && kind.tally().0 > 0).cloned();
-            if let Some(kind) = busy {
+            // Not chosen under the lock: it is foreign code that chooses.
+            let all = self.kinds().clone();
+            let chosen: Vec<_> = all.iter().filter(|kind| waits_for(kind.shared().name)).cloned().collect();
+            if let Some(kind) = chosen.iter().find(|kind| kind.tally().0 > 0) {
                 let is_idle = || kind::idle_at_some_moment(|| kind.tally());
                 kind::wait(kind.shared(), is_idle).await;
-            } else if self.is_idle(&waits_for) {
+                continue;
+            }
+            // Held throughout: a kind that is made meanwhile would not be looked at.
+            let kinds = self.kinds();
+            if kinds.len() == all.len() && are_idle(&chosen) {
                 return;
             }
         }
@@ -259,11 +265,13 @@ impl Registry {
         self.stop(Stopping::Told);
     }
 
-    /// Tells all work to stop, and drops what was spawned through this registry, now or later, when it next waits.
+    /// Tells all work to stop, and drops what was spawned through this registry, when it next waits: what lives now, and
+    /// what is spawned as long as the guard is kept.
     ///
     /// A blocking task that has begun cannot be stopped. What is only [tracked](Kind::track) or [entered](Kind::enter)
     /// is its owner's to drop.
-    pub fn abort_all(&self) {
+    pub fn abort_all(&self) -> AbortGuard {
+        let guard = AbortGuard { registry: self.clone() };
         self.stop(Stopping::Aborted);
         // After the stage is set: a task that is spawned meanwhile either is in the list or sees the stage.
         for found in self.find() {
@@ -271,6 +279,7 @@ impl Registry {
                 abort.abort();
             }
         }
+        guard
     }
 
     /// What was counted, for metrics. The cost grows with the number of kinds, not with that of entries.
@@ -311,15 +320,6 @@ impl Registry {
         found
     }
 
-    fn is_idle(&self, waits_for: impl Fn(&str) -> bool) -> bool {
-        // Held throughout: a kind that is made meanwhile would not be looked at.
-        let kinds = self.kinds();
-        kind::idle_at_some_moment(|| {
-            let chosen = kinds.iter().filter(|kind| waits_for(kind.shared().name));
-            chosen.map(|kind| kind.tally()).fold((0, 0), |(a, b), (c, d)| (a + c, b + d))
-        })
-    }
-
     fn stop(&self, stopping: Stopping) {
         self.inner.stopping.send_if_modified(|now| {
             let more = *now < stopping;
@@ -353,6 +353,30 @@ impl fmt::Debug for Registry {
 impl Drop for Inner {
     fn drop(&mut self) {
         ALL.write().unwrap_or_else(PoisonError::into_inner).remove(&self.shared.id);
+    }
+}
+
+fn are_idle(kinds: &[Arc<dyn AnyKind>]) -> bool {
+    let tally = || kinds.iter().map(|kind| kind.tally()).fold((0, 0), |(a, b), (c, d)| (a + c, b + d));
+    kind::idle_at_some_moment(tally)
+}
+
+/// Of [`Registry::abort_all`].
+#[must_use = "what is spawned when it is gone is not aborted"]
+#[derive(Debug)]
+pub struct AbortGuard {
+    registry: Registry,
+}
+
+impl Drop for AbortGuard {
+    fn drop(&mut self) {
+        self.registry.inner.stopping.send_if_modified(|now| {
+            let aborted = *now == Stopping::Aborted;
+            if aborted {
+                *now = Stopping::Told;
+            }
+            aborted
+        });
     }
 }
 

@@ -1,8 +1,8 @@
 //! A part of a kind's entries: a slab whose places are used again, under a lock of its own.
 
 use std::{
-    fmt::Display,
-    panic::Location,
+    fmt::{self, Display, Write},
+    panic::{AssertUnwindSafe, Location, catch_unwind},
     sync::{Arc, Mutex, MutexGuard, PoisonError, Weak},
 };
 
@@ -69,8 +69,15 @@ impl Label {
         Self(Mutex::new(Box::new(label)))
     }
 
+    /// The label's `Display` is foreign code: if it fails or panics, that must not cost the list, or the shutdown that
+    /// asks for it.
     pub(crate) fn render(&self) -> String {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).to_string()
+        let label = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut text = String::new();
+        match catch_unwind(AssertUnwindSafe(|| write!(text, "{label}"))) {
+            Ok(Ok(())) => text,
+            Ok(Err(fmt::Error)) | Err(_) => "(its label cannot be shown)".into(),
+        }
     }
 }
 

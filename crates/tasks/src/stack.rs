@@ -172,7 +172,7 @@ fn look_up(address: usize) -> Vec<Arc<Frame>> {
 }
 
 /// Whose functions are not the program's own, where there is no file to tell.
-const LIBRARIES: [&str; 27] = [
+const LIBRARIES: [&str; 34] = [
     "alloc",
     "axum",
     "axum_core",
@@ -183,23 +183,30 @@ const LIBRARIES: [&str; 27] = [
     "futures_util",
     "graceful",
     "graceful_access_log",
+    "graceful_answer",
     "graceful_concurrency_limit",
     "graceful_connection",
+    "graceful_json_log",
+    "graceful_listener",
     "graceful_recovery",
     "graceful_request_logger",
     "graceful_shutdown",
     "graceful_tasks",
     "graceful_timeout",
+    "graceful_timer",
     "h2",
     "http_body_util",
     "hyper",
     "hyper_util",
+    "rustls",
     "std",
     "tokio",
+    "tokio_rustls",
     "tokio_stream",
     "tokio_util",
     "tower",
     "tracing",
+    "tungstenite",
 ];
 
 /// The folders of the neighbours.

@@ -107,3 +107,40 @@ async fn the_slices_leave_one_for_the_tasks() {
     assert_eq!(shutdown.phases_start_by(budget) - begin, 25 * SECOND);
     assert_eq!(shutdown.work_ends_from(budget) - begin, 20 * SECOND);
 }
+
+/// `Phase` hooks come after the tasks: what one that was late did is not their affair.
+#[tokio::test(start_paused = true)]
+async fn a_task_that_is_late_does_not_cost_the_hooks_what_they_spawn() {
+    let registry = Registry::new();
+    let _current = registry.set_default();
+    let _stuck = registry.spawn_named("stuck", pending::<()>());
+    let shutdown = Shutdown::new();
+    let (said, flushed) = std::sync::mpsc::channel();
+    shutdown.on_shutdown(Phase::Resources, "database", move |_| async move {
+        let task = graceful_tasks::spawn(async { "flushed" }).await;
+        let blocking = graceful_tasks::spawn_blocking("close", || "closed").await;
+        said.send((task.ok(), blocking.ok())).expect("the test waits");
+    });
+    let budget = Budget::new(30 * SECOND);
+    shutdown.trigger();
+    shutdown.end_work(&registry, |kind| kind == Registry::TASK, budget).await.expect("one was late");
+    shutdown.run_phases(budget).await;
+    assert_eq!(flushed.recv(), Ok((Some("flushed"), Some("closed"))), "a hook's own work is not aborted");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_label_that_panics_does_not_cost_the_hooks_their_turn() {
+    #[derive(Clone)]
+    struct Bad;
+    impl std::fmt::Display for Bad {
+        fn fmt(&self, _: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+            Err(std::fmt::Error)
+        }
+    }
+    let registry = Registry::new();
+    let _stuck = registry.kind::<Bad>("job").spawn(Bad, pending::<()>());
+    let shutdown = Shutdown::new();
+    shutdown.trigger();
+    let step = shutdown.end_work(&registry, |_| true, Budget::new(30 * SECOND)).await.expect("one was late");
+    assert_eq!(step.late.len(), 1);
+}

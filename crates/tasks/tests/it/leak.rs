@@ -162,3 +162,45 @@ async fn a_guard_that_is_dropped_looks_too_but_not_while_panicking() {
     assert_eq!(*panics.unwrap_err().downcast::<&str>().unwrap(), "the test's own");
     drop(LeakCheck::new().start());
 }
+
+#[test]
+fn a_test_that_panics_fails_though_a_blocking_task_is_left_behind() {
+    let (done, is_done) = std::sync::mpsc::channel();
+    let (end, may_end) = std::sync::mpsc::channel::<()>();
+    std::thread::spawn(move || {
+        let panics = catch_unwind(AssertUnwindSafe(|| {
+            leak_checked(async {
+                let (begun, has_begun) = oneshot::channel();
+                spawn_blocking("stuck", move || {
+                    begun.send(()).unwrap();
+                    let _ = may_end.recv();
+                });
+                has_begun.await.unwrap();
+                panic!("the test's own");
+            });
+        }));
+        done.send(panics.is_err()).unwrap();
+    });
+    let failed = is_done.recv_timeout(Duration::from_secs(5));
+    drop(end);
+    assert_eq!(failed, Ok(true), "it does not hang");
+}
+
+#[test]
+fn a_leak_that_has_all_blocking_threads_is_named() {
+    let (done, is_done) = std::sync::mpsc::channel();
+    let (end, may_end) = std::sync::mpsc::channel::<()>();
+    std::thread::spawn(move || {
+        let builder = &mut Builder::new_current_thread();
+        let leaks =
+            LeakCheck::new().grace(Duration::ZERO).run_on(builder.enable_all().max_blocking_threads(1), async {
+                spawn_blocking("stuck", move || {
+                    let _ = may_end.recv();
+                });
+            });
+        done.send(leaks.unwrap_err().to_string()).unwrap();
+    });
+    let leaks = is_done.recv_timeout(Duration::from_secs(5));
+    drop(end);
+    assert!(leaks.is_ok_and(|leaks| leaks.contains("'stuck'")), "it does not hang");
+}

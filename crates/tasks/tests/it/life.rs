@@ -270,10 +270,17 @@ fn a_label_that_panics_when_rendered_spoils_nothing() {
     }
     let registry = Registry::new();
     let entry = registry.kind::<Bad>("request").enter(Bad);
-    assert!(catch_unwind(AssertUnwindSafe(|| registry.snapshot())).is_err());
+    assert_eq!(registry.snapshot().entries[0].label, "(its label cannot be shown)");
     drop(entry);
     assert!(registry.is_empty());
     assert!(registry.snapshot().entries.is_empty());
+}
+
+#[tokio::test]
+async fn who_chooses_what_to_wait_for_may_ask_the_registry() {
+    let registry = Registry::new();
+    let _entry = registry.kind::<&str>("other").enter("a");
+    registry.idle_of(|kind| kind != "other" && registry.len() == 1).await;
 }
 
 #[test]

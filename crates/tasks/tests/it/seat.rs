@@ -166,7 +166,7 @@ fn a_spawned_one_is_aborted() {
         done.await.expect("it ends by itself");
         let stuck = kind.spawn_as(enter(&mut seat), pending::<()>());
         settle().await;
-        registry.abort_all();
+        let _aborting = registry.abort_all();
         assert!(stuck.await.expect_err("aborted").is_cancelled());
         assert!(registry.is_empty());
     });

@@ -105,7 +105,7 @@ async fn cancel_tells_and_abort_drops() {
         Some(true),
         "one that is spawned later is told, too"
     );
-    registry.abort_all();
+    let _aborting = registry.abort_all();
     registry.idle().await;
     assert!(deaf.await.unwrap_err().is_cancelled());
     assert!(connection.await.unwrap_err().is_cancelled(), "of any kind that was spawned");
@@ -133,9 +133,30 @@ async fn abort_meets_tasks_that_are_being_spawned() {
                 spawns.spawn(pending::<()>());
             }
         });
-        registry.abort_all();
+        let _aborting = registry.abort_all();
         spawner.await.unwrap();
         let idle = tokio::time::timeout(Duration::from_secs(10), registry.idle()).await;
         idle.expect("whether it was spawned before or after, it is aborted");
     }
+}
+
+/// A blocking task cannot be aborted: it has nothing but the order, and may look at it late.
+#[tokio::test]
+async fn who_was_told_to_stop_is_still_told_when_the_claim_has_ended() {
+    let registry = Registry::new();
+    let claim = registry.claim().expect("nobody has it");
+    let (begun, has_begun) = tokio::sync::oneshot::channel();
+    let (look, may_look) = mpsc::channel::<()>();
+    let task = registry.spawn_blocking("index", move || {
+        begun.send(()).unwrap();
+        may_look.recv().unwrap();
+        is_cancelled()
+    });
+    has_begun.await.unwrap();
+    // A server's end, with force: told, aborted, left behind.
+    registry.cancel_all();
+    let _aborting = registry.abort_all();
+    drop(claim);
+    look.send(()).unwrap();
+    assert!(task.await.unwrap(), "the order was to this one: it would go on for ever");
 }
