@@ -8,6 +8,7 @@ mod setting;
 use std::{error::Error, fmt, path::PathBuf, time::Duration};
 
 use graceful_connection::{MinRate, Settings};
+use graceful_shutdown::Budget;
 use serde::{Deserialize, Serialize};
 
 #[cfg(feature = "clap")]
@@ -124,9 +125,10 @@ pub struct Config {
     #[serde(with = "plain")]
     pub h2_max_streams: u32,
 
-    /// From the signal to the end of everything; what is left then is closed by force. Default 30 s.
-    #[serde(with = "plain")]
-    pub shutdown_timeout: Duration,
+    /// From the signal to the end of everything; what is left then is closed by force. Off, it takes as long as it takes,
+    /// and only a second signal forces. Default 30 s.
+    #[serde(with = "or_off")]
+    pub shutdown_timeout: Option<Duration>,
     /// How long to go on accepting after the signal, while `/readyz` says 503, so that a load balancer can look
     /// elsewhere. A part of `shutdown_timeout`. Default 0.
     #[serde(with = "plain")]
@@ -186,7 +188,7 @@ impl Default for Config {
             max_queue: 1024,
             queue_wait: Duration::from_millis(100),
             h2_max_streams: 250,
-            shutdown_timeout: Duration::from_secs(30),
+            shutdown_timeout: Some(Duration::from_secs(30)),
             drain_delay: Duration::ZERO,
             high_water: Some(50_000),
             stuck_after: Some(Duration::from_secs(1)),
@@ -206,13 +208,12 @@ impl Config {
     ///
     /// The first field that is wrong, and what to write instead.
     pub fn check(&self) -> Result<(), ConfigError> {
-        if self.drain_delay >= self.shutdown_timeout && !self.drain_delay.is_zero() {
+        if let Some(total) = self.end_within()
+            && self.drain_delay >= total
+        {
             return Err(ConfigError::new(
                 "drain_delay",
-                format!(
-                    "{:?} leaves nothing of the shutdown_timeout of {:?}; make it shorter",
-                    self.drain_delay, self.shutdown_timeout
-                ),
+                format!("{:?} leaves nothing of the shutdown_timeout of {total:?}; make it shorter", self.drain_delay),
             ));
         }
         crate::public::proxies(self)?;
@@ -236,6 +237,15 @@ impl Config {
             ));
         }
         crate::logging::check(&self.log_level).map_err(|error| ConfigError::new("log_level", error))
+    }
+
+    fn end_within(&self) -> Option<Duration> {
+        self.shutdown_timeout.filter(|total| !total.is_zero())
+    }
+
+    /// The time that there is for the end, from now on.
+    pub(crate) fn budget(&self) -> Budget {
+        Budget::new(self.end_within()).after(self.drain_delay)
     }
 
     pub(crate) fn connection(&self) -> Settings {

@@ -4,7 +4,19 @@
 //! fires any more and no signal is seen: a shutdown that lives in the runtime hangs with it. This thread has a small
 //! runtime of its own, which sees signals on behalf of the whole process, and the deadline.
 
-use std::{convert::Infallible, process, sync::LazyLock, thread, time::Duration};
+use std::{
+    collections::BTreeMap,
+    convert::Infallible,
+    future::poll_fn,
+    process,
+    sync::{
+        LazyLock,
+        atomic::{AtomicU64, Ordering::Relaxed},
+    },
+    task::Poll,
+    thread,
+    time::Duration,
+};
 
 use graceful_shutdown::Why;
 use tokio::{
@@ -14,7 +26,10 @@ use tokio::{
     time::{Instant, sleep, sleep_until},
 };
 
-use crate::server::{Draining, late, tell_late};
+use crate::{
+    last_word,
+    server::{Draining, late, tell_late},
+};
 
 /// How long after the deadline, or after force, a runtime that works has come to its end by itself.
 const PATIENCE: Duration = Duration::from_secs(1);
@@ -22,8 +37,11 @@ const PATIENCE: Duration = Duration::from_secs(1);
 /// The exit code of a forced end.
 const FORCED: i32 = 3;
 
-/// What is being drained, if anything.
-static DRAIN: LazyLock<watch::Sender<Option<Drain>>> = LazyLock::new(|| watch::Sender::new(None));
+/// What is being drained: one for each server.
+static DRAINS: LazyLock<watch::Sender<BTreeMap<u64, Drain>>> = LazyLock::new(watch::Sender::default);
+
+/// Whether a server listens for signals.
+static LISTENING: LazyLock<watch::Sender<bool>> = LazyLock::new(watch::Sender::default);
 
 #[derive(Clone)]
 struct Drain {
@@ -36,19 +54,27 @@ struct Drain {
 /// Says that a drain has begun; it is over when this is dropped.
 #[derive(Debug)]
 #[must_use]
-pub(crate) struct Guard(());
+pub(crate) struct Guard(u64);
 
 impl Guard {
     pub(crate) fn new(deadline: Instant, draining: Draining) -> Self {
-        DRAIN.send_replace(Some(Drain { deadline, draining, runtime: Handle::current() }));
-        Self(())
+        static NEXT: AtomicU64 = AtomicU64::new(0);
+        let id = NEXT.fetch_add(1, Relaxed);
+        let drain = Drain { deadline, draining, runtime: Handle::current() };
+        DRAINS.send_modify(|drains| drop(drains.insert(id, drain)));
+        Self(id)
     }
 }
 
 impl Drop for Guard {
     fn drop(&mut self) {
-        DRAIN.send_replace(None);
+        DRAINS.send_modify(|drains| drop(drains.remove(&self.0)));
     }
+}
+
+/// Says that a server listens for signals. Before that, a signal is to kill the process, as it does by default.
+pub(crate) fn server_listens() {
+    LISTENING.send_replace(true);
 }
 
 /// Starts the thread. Only [`main`](crate::main) does: it alone may say how the process ends.
@@ -57,22 +83,28 @@ pub(crate) fn watch() {
     let _ = thread::Builder::new().name("last-resort".into()).spawn(|| {
         let Ok(runtime) = tokio::runtime::Builder::new_current_thread().enable_all().build() else { return };
         runtime.block_on(async {
+            // It cannot fail: the sender is never dropped.
+            let _ = LISTENING.subscribe().wait_for(|listening| *listening).await;
             // Held, not read: while this runtime listens for signals, it passes them on to the other one's listeners.
             let _signals = (signal(SignalKind::terminate()), signal(SignalKind::interrupt()));
-            let mut drains = DRAIN.subscribe();
+            let mut drains = DRAINS.subscribe();
             loop {
-                let drain = drains.borrow_and_update().clone();
+                let now: Vec<_> = drains.borrow_and_update().values().cloned().collect();
+                let mut waits: Vec<_> = now.iter().map(|drain| Box::pin(overdue(drain))).collect();
+                let first = poll_fn(|cx| {
+                    let mut polled = waits.iter_mut().map(|wait| wait.as_mut().poll(cx));
+                    polled.find(Poll::is_ready).unwrap_or(Poll::Pending)
+                });
                 tokio::select! {
                     changed = drains.changed() => if changed.is_err() { return },
-                    () = overdue(drain.as_ref()) => if let Some(drain) = drain { end(&drain) },
+                    drain = first => end(drain.clone()),
                 }
             }
         });
     });
 }
 
-async fn overdue(drain: Option<&Drain>) {
-    let Some(drain) = drain else { return std::future::pending().await };
+async fn overdue(drain: &Drain) -> &Drain {
     let over = async {
         tokio::select! {
             () = sleep_until(drain.deadline) => {}
@@ -81,7 +113,7 @@ async fn overdue(drain: Option<&Drain>) {
         sleep(PATIENCE).await;
     };
     tokio::select! {
-        () = over => {}
+        () = over => drain,
         never = poke(&drain.runtime) => match never {},
     }
 }
@@ -98,21 +130,20 @@ async fn poke(runtime: &Handle) -> Infallible {
     }
 }
 
-fn end(drain: &Drain) {
-    let Draining { shutdown, registry, work } = &drain.draining;
-    let why = if shutdown.is_forced() { Why::Forced } else { Why::Deadline };
-    // Which thread runs it is all that can be known: nobody is left to ask.
-    let dump = work.snapshot();
-    let late: Vec<_> = registry.list().into_iter().flat_map(|open| late(open, &why, &dump)).collect();
-    tell_late(&late, "left behind");
-    tracing::error!(
-        target: "graceful::shutdown",
-        "server stopped by force: every worker thread is blocked, so that the runtime could not end itself"
-    );
-    #[expect(clippy::print_stderr, reason = "the last word of a program, for whoever started it")]
-    {
-        eprintln!("error: shutdown forced: every worker thread is blocked");
-    }
+fn end(drain: Drain) -> ! {
+    last_word::say(move || {
+        let Draining { shutdown, registry, work } = &drain.draining;
+        let why = if shutdown.is_forced() { Why::Forced } else { Why::Deadline };
+        // Which thread runs it is all that can be known: nobody is left to ask.
+        let dump = work.snapshot();
+        let late: Vec<_> = registry.list().into_iter().flat_map(|open| late(open, &why, &dump)).collect();
+        tell_late(&late, "left behind");
+        tracing::error!(
+            target: "graceful::shutdown",
+            "server stopped by force: every worker thread is blocked, so that the runtime could not end itself"
+        );
+        last_word::on_stderr("error: shutdown forced: every worker thread is blocked");
+    });
     let _ = graceful_recovery::flush(Duration::from_millis(100));
     crate::logging::flush(Duration::from_millis(500));
     process::exit(FORCED);

@@ -93,6 +93,7 @@ mod error;
 pub mod handler;
 mod internal;
 mod last_resort;
+mod last_word;
 pub mod logging;
 mod public;
 mod run;

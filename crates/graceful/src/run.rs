@@ -1,8 +1,13 @@
 //! From `main` to the exit code.
 
-use std::{future::Future, process::ExitCode, time::Duration};
+use std::{
+    future::Future,
+    panic::{AssertUnwindSafe, catch_unwind, resume_unwind},
+    process::ExitCode,
+    time::Duration,
+};
 
-use crate::{Error, last_resort};
+use crate::{Error, last_resort, last_word};
 
 /// Runs a program's main future on a multi-threaded runtime, and turns its end into an exit code: 0, or
 /// [`Error::exit_code`], with a line on standard error.
@@ -28,17 +33,16 @@ pub fn main<T>(program: impl Future<Output = Result<T, Error>>) -> ExitCode {
     last_resort::watch();
     let result =
         tokio::runtime::Builder::new_multi_thread().enable_all().build().map_err(Error::Runtime).and_then(|runtime| {
-            let result = runtime.block_on(program);
+            let result = catch_unwind(AssertUnwindSafe(|| runtime.block_on(program)));
+            // Not a drop, after a panic neither: see above.
             runtime.shutdown_timeout(LEFT_BEHIND);
-            result
+            result.unwrap_or_else(|panic| resume_unwind(panic))
         });
     match result {
         Ok(_) => ExitCode::SUCCESS,
         Err(error) => {
-            #[expect(clippy::print_stderr, reason = "the last word of a program, for whoever started it")]
-            {
-                eprintln!("error: {error:?}");
-            }
+            let line = format!("error: {error:?}");
+            last_word::say(move || last_word::on_stderr(&line));
             error.into()
         }
     }

@@ -9,7 +9,7 @@ use axum::Router;
 use graceful_connection::tls::TlsSettings;
 use graceful_connection::{HttpService, Registry, Settings};
 use graceful_listener::{AnyListener, IpPrefix, Listener, Proxied, ResetSwitch, Several, TcpListener};
-use graceful_shutdown::{Budget, HookContext, Phase, Shutdown, Signals};
+use graceful_shutdown::{HookContext, Phase, Shutdown, Signals};
 use graceful_tasks::{Claim, Watchdog, WatchdogThread};
 
 use self::drain::Order;
@@ -17,7 +17,7 @@ pub(crate) use self::drain::{Draining, late, tell_late};
 use crate::{
     Config, Error, Report,
     accept::{Serve, accept},
-    internal,
+    internal, last_resort,
     public::{self, PerAddress},
     server_log::ServerLog,
     stack::{Refusals, stack},
@@ -102,8 +102,11 @@ impl Server {
         self
     }
 
-    /// Reads the certificates, installs the signal handlers and binds both ports. Nothing is accepted yet, but clients can connect: they wait in
-    /// the kernel.
+    /// Reads the certificates, installs the signal handlers and binds both ports. Nothing is accepted yet, but clients can
+    /// connect: they wait in the kernel.
+    ///
+    /// From here on a signal does not kill the process any more: one that comes before [`BoundServer::run`] ends the server
+    /// as soon as that is called. A program with a long way from here to there bounds it.
     ///
     /// # Errors
     ///
@@ -116,6 +119,7 @@ impl Server {
         let tls = Tls::default();
         let Self { router, config, shutdown, .. } = self;
         let signals = tls.reload_on(Signals::install().map_err(Error::Signals)?);
+        last_resort::server_listens();
         let proxies = public::proxies(&config)?;
         let public = public::bind(&config).await?;
         let internal = match &config.debug_listen {
@@ -196,6 +200,8 @@ impl BoundServer {
     /// Serves until a signal (SIGINT, SIGTERM) or [`Shutdown::trigger`], then drains.
     ///
     /// A second signal, or [`Shutdown::force`], ends the drain at once. Dropping the future closes every connection.
+    /// When it has ended nobody listens for signals, and they do not kill either: what a program does then, as closing a
+    /// pool, belongs into a hook of [`Phase::Resources`], or is bounded.
     ///
     /// # Errors
     ///
@@ -237,7 +243,7 @@ impl BoundServer {
         };
         let stopping = async {
             shutdown.triggered().await;
-            systemd::stopping(Budget::new(config.shutdown_timeout).deadline()).await
+            systemd::stopping(config.budget().deadline()).await
         };
         let internal = serve_internal(internal, &shutdown, work);
         let report = tokio::select! {
@@ -303,7 +309,7 @@ where
     let mut order = None;
     let stop = async {
         shutdown.triggered().await;
-        order = Some(Order::given(config.shutdown_timeout, draining));
+        order = Some(Order::given(config.budget(), draining));
         if !config.drain_delay.is_zero() {
             tracing::info!(target: "graceful::shutdown", delay = ?config.drain_delay, "not ready any more, still accepting");
             registry.retire();
@@ -316,7 +322,7 @@ where
     // However busy the queue is at the end: not into the time of what comes next, nor after force.
     let over = async {
         shutdown.triggered().await;
-        let next = shutdown.phases_start_by(Budget::new(config.shutdown_timeout));
+        let next = shutdown.phases_start_by(config.budget());
         tokio::select! {
             () = tokio::time::sleep_until(next) => {}
             () = shutdown.forced() => {}
@@ -326,7 +332,7 @@ where
         () = accept(public::limited(listener, config, &serve.per_address, proxies), serve, stop) => {}
         () = over => {}
     }
-    order.unwrap_or_else(|| Order::given(config.shutdown_timeout, draining))
+    order.unwrap_or_else(|| Order::given(config.budget(), draining))
 }
 
 /// Serves the internal port, to the end of everything and beyond.

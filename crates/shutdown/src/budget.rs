@@ -17,6 +17,7 @@ use tokio::time::Instant;
 /// Time that one does not use is there for all that follow. A phase without hooks reserves nothing.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct Budget {
+    /// What slices are of.
     total: Duration,
     deadline: Instant,
 }
@@ -28,6 +29,13 @@ impl Budget {
         // Some thirty years, as tokio's own: an instant beyond the clock's range would be a panic.
         let total = total.into().map_or(FAR, |total| total.min(FAR));
         Self { total, deadline: Instant::now() + total }
+    }
+
+    /// The same deadline for a shutdown that waits first, as for a load balancer to look elsewhere: the slices are of what is
+    /// left `delay` from the beginning on, so that what comes before the first phase has its part of that.
+    #[must_use]
+    pub fn after(self, delay: Duration) -> Self {
+        Self { total: self.total.saturating_sub(delay), ..self }
     }
 
     /// The instant that bounds all.
@@ -71,6 +79,16 @@ mod tests {
             let after = |phases| budget.end_before(phases).duration_since(start).as_millis();
             assert_eq!((after(2), after(1), after(0)), (connections, workers, u128::from(total)));
         }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_waits_first_divides_the_rest() {
+        let start = Instant::now();
+        let budget = Budget::new(Duration::from_secs(30)).after(Duration::from_secs(24));
+        assert_eq!(budget.slice(), Duration::from_secs(1));
+        let after = |phases| budget.end_before(phases).duration_since(start).as_secs();
+        assert_eq!((after(3), after(2), after(0)), (27, 28, 30), "the deadline is the same");
+        assert_eq!(budget.after(Duration::MAX).slice(), Duration::ZERO);
     }
 
     #[tokio::test(start_paused = true)]

@@ -189,7 +189,7 @@ async fn check_within(
     let mut config = Config::default();
     config.listen = "127.0.0.1:0".to_owned();
     config.debug_listen = None;
-    config.shutdown_timeout = timeout;
+    config.shutdown_timeout = Some(timeout);
     // However slowly the guests arrive on a busy machine, no limit but the shutdown's ends them.
     (config.read_header_timeout, config.tls_handshake_timeout) = (Some(30 * TIMEOUT), Some(30 * TIMEOUT));
     if let Some((files, _)) = tls {

@@ -5,6 +5,7 @@ mod access_log;
 mod command_line;
 mod descriptors;
 mod drain;
+mod ends;
 mod events;
 mod extensions;
 mod floods;

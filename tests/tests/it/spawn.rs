@@ -19,7 +19,7 @@ async fn serve(router: Router, clients: impl AsyncFnOnce(SocketAddr, &Shutdown))
     let mut config = Config::default();
     config.listen = "127.0.0.1:0".to_owned();
     config.debug_listen = None;
-    config.shutdown_timeout = Duration::from_secs(3);
+    config.shutdown_timeout = Some(Duration::from_secs(3));
     let bound = Server::new(router).config(config).bind().await.expect("a free port");
     let (address, shutdown) = (bound.local_addr().expect("TCP"), bound.shutdown());
     let clients = async {

@@ -156,8 +156,8 @@ pub struct Args {
     pub h2_max_streams: Option<u32>,
 
     /// From the signal to the end of everything; what is left then is closed by force [default: 30s]
-    #[arg(long, env = "GRACEFUL_SHUTDOWN_TIMEOUT", value_name = "TIME", allow_hyphen_values = true, value_parser = Duration::read)]
-    pub shutdown_timeout: Option<Duration>,
+    #[arg(long, env = "GRACEFUL_SHUTDOWN_TIMEOUT", value_name = "TIME", allow_hyphen_values = true)]
+    pub shutdown_timeout: Option<OrOff<Duration>>,
 
     /// How long to go on accepting after the signal, while /readyz says 503 [default: off]
     #[arg(long, env = "GRACEFUL_DRAIN_DELAY", value_name = "TIME", allow_hyphen_values = true, value_parser = duration_or_zero)]
@@ -295,7 +295,7 @@ impl Args {
         set(&mut config.max_queue, max_queue);
         set(&mut config.queue_wait, queue_wait);
         set(&mut config.h2_max_streams, h2_max_streams);
-        set(&mut config.shutdown_timeout, shutdown_timeout);
+        set(&mut config.shutdown_timeout, shutdown_timeout.map(|or_off| or_off.0));
         set(&mut config.drain_delay, drain_delay);
         set(&mut config.high_water, high_water.map(|or_off| or_off.0));
         set(&mut config.stuck_after, stuck_after.map(|or_off| or_off.0));

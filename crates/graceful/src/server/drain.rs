@@ -37,8 +37,7 @@ pub(super) struct Order {
 
 impl Order {
     /// The order was given now.
-    pub(super) fn given(total: Duration, draining: &Draining) -> Self {
-        let budget = Budget::new(total);
+    pub(super) fn given(budget: Budget, draining: &Draining) -> Self {
         let last_resort = last_resort::Guard::new(budget.deadline(), draining.clone());
         Self { at: Instant::now(), budget, _last_resort: last_resort }
     }

@@ -1,0 +1,227 @@
+//! Ends that must come: before the server is there, with nobody to read the last word, with another server in the process.
+//!
+//! Each is a process of its own: this test binary again, with `graceful::main` in it.
+
+use std::{
+    io::{BufRead, BufReader, Read, Write},
+    net::{SocketAddr, TcpStream},
+    os::unix::process::ExitStatusExt,
+    process::{Child, ChildStdout, Command, ExitStatus, Stdio},
+    thread::sleep,
+    time::Duration,
+};
+
+use axum::{Router, routing::get};
+use graceful::{Config, Error, Phase, Report, Server};
+use nix::{sys::signal::Signal, unistd::Pid};
+use tests::{Client, within};
+
+fn config(shutdown_timeout: Duration) -> Config {
+    let mut config = Config::default();
+    config.listen = "127.0.0.1:0".to_owned();
+    config.debug_listen = None;
+    config.shutdown_timeout = Some(shutdown_timeout);
+    config
+}
+
+const SECOND: Duration = Duration::from_secs(1);
+
+#[test]
+#[ignore = "run by the other tests, as a process of its own"]
+fn child() {
+    let Ok(what) = std::env::var("GRACEFUL_TEST_CHILD") else { return };
+    let code = graceful::main(async move {
+        match what.as_str() {
+            "slow start" => {
+                say("starting");
+                tokio::time::sleep(2 * SECOND).await;
+                let bound = Server::new(Router::new()).config(config(SECOND)).bind().await?;
+                say("bound");
+                bound.run().await
+            }
+            "loud" => {
+                let loud = async || -> &str {
+                    handling().await;
+                    loop {
+                        let _ = std::io::stderr().lock().write_all(&[b'x'; 10_000]);
+                    }
+                };
+                run(Router::new().route("/", get(loud)), SECOND).await
+            }
+            "two servers" => {
+                let blocks = async || {
+                    handling().await;
+                    sleep(600 * SECOND);
+                };
+                let idle = Server::new(Router::new()).config(config(2 * SECOND)).bind();
+                let (one, two) = (run(Router::new().route("/", get(blocks)), 2 * SECOND), idle.await?.run());
+                let (one, two) = tokio::join!(one, two);
+                two.and(one)
+            }
+            "panic" => {
+                tokio::task::spawn_blocking(|| sleep(600 * SECOND));
+                tokio::time::sleep(SECOND / 10).await;
+                panic!("no database");
+            }
+            other => panic!("no such child: {other}"),
+        }
+    });
+    std::process::exit(if code == std::process::ExitCode::SUCCESS { 0 } else { 3 });
+}
+
+/// All handlers are to begin, and the order to come through, before they block.
+async fn handling() {
+    say("handling");
+    tokio::time::sleep(SECOND).await;
+}
+
+async fn run(router: Router, timeout: Duration) -> Result<Report, Error> {
+    let bound = Server::new(router).config(config(timeout)).bind().await?;
+    say(&bound.local_addr().expect("TCP").to_string());
+    bound.run().await
+}
+
+fn say(line: &str) {
+    writeln!(std::io::stdout(), "\n> {line}").expect("the parent reads");
+}
+
+struct Process {
+    child: Child,
+    stdout: BufReader<ChildStdout>,
+}
+
+impl Process {
+    fn start(what: &str) -> Self {
+        let mut child = Command::new(std::env::current_exe().expect("a path"))
+            .args(["--exact", "ends::child", "--ignored", "--nocapture"])
+            .env("GRACEFUL_TEST_CHILD", what)
+            .env("TOKIO_WORKER_THREADS", "2")
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .expect("a process");
+        let stdout = BufReader::new(child.stdout.take().expect("piped"));
+        Self { child, stdout }
+    }
+
+    fn says(&mut self) -> String {
+        let mut lines = (&mut self.stdout).lines().map(|line| line.expect("text"));
+        lines.find_map(|line| line.strip_prefix("> ").map(str::to_owned)).expect("it says more")
+    }
+
+    /// Requests for `/`, each with its handler.
+    fn requests(&mut self, n: usize) -> Vec<TcpStream> {
+        let address: SocketAddr = self.says().parse().expect("an address");
+        let request = |_| {
+            let mut client = TcpStream::connect(address).expect("it listens");
+            client.write_all(b"GET / HTTP/1.1\r\nhost: test\r\n\r\n").expect("it reads");
+            client
+        };
+        let clients = (0..n).map(request).collect();
+        (0..n).for_each(|_| assert_eq!(self.says(), "handling"));
+        clients
+    }
+
+    fn signal(&self, signal: Signal) {
+        let pid = Pid::from_raw(i32::try_from(self.child.id()).expect("a pid"));
+        nix::sys::signal::kill(pid, signal).expect("it lives");
+    }
+
+    fn ends_within(&mut self, patience: Duration) -> Option<ExitStatus> {
+        const OFTEN: Duration = Duration::from_millis(20);
+        for _ in 0..patience.as_millis() / OFTEN.as_millis() {
+            if let Some(status) = self.child.try_wait().expect("a child of ours") {
+                return Some(status);
+            }
+            sleep(OFTEN);
+        }
+        None
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+#[test]
+fn a_signal_before_there_is_a_server_is_not_lost() {
+    for signal in [Signal::SIGTERM, Signal::SIGINT] {
+        let mut process = Process::start("slow start");
+        assert_eq!(process.says(), "starting");
+        // For who might listen before there is a server.
+        sleep(SECOND / 4);
+        process.signal(signal);
+        let ended = process.ends_within(8 * SECOND).expect("it ends, now or as soon as there is a server");
+        assert!(ended.signal() == Some(signal as i32) || ended.success(), "{ended}");
+    }
+}
+
+#[test]
+fn a_last_word_that_nobody_reads_does_not_keep_the_process() {
+    let mut process = Process::start("loud");
+    let _clients = process.requests(4);
+    process.signal(Signal::SIGTERM);
+    let ended = process.ends_within(6 * SECOND).expect("a second after its deadline");
+    assert_eq!(ended.code(), Some(3));
+}
+
+#[test]
+fn the_end_of_one_server_leaves_the_other_its_last_resort() {
+    let mut process = Process::start("two servers");
+    let _clients = process.requests(4);
+    process.signal(Signal::SIGTERM);
+    let ended = process.ends_within(8 * SECOND).expect("a second after its deadline");
+    assert_eq!(ended.code(), Some(3));
+}
+
+#[test]
+fn a_panic_ends_the_process_though_a_thread_is_blocked() {
+    let mut process = Process::start("panic");
+    let ended = process.ends_within(5 * SECOND).expect("it does not wait for the thread");
+    assert!(!ended.success());
+    let mut said = String::new();
+    process.child.stderr.take().expect("piped").read_to_string(&mut said).expect("text");
+    assert!(said.contains("no database"), "{said}");
+}
+
+#[tokio::test]
+async fn a_long_drain_delay_leaves_the_requests_their_time() {
+    let slow = async || {
+        tokio::time::sleep(SECOND / 2).await;
+        "done\n"
+    };
+    let mut config = config(6 * SECOND);
+    // 6 s, a slice of 1 s for each phase: what is left for the connections is over when the delay is.
+    config.drain_delay = 4 * SECOND;
+    let bound = Server::new(Router::new().route("/", get(slow)))
+        .config(config)
+        .on_shutdown(Phase::Workers, "queue", async |_| ())
+        .on_shutdown(Phase::Resources, "database", async |_| ())
+        .bind()
+        .await
+        .expect("a free port");
+    let address = bound.local_addr().expect("TCP");
+    bound.shutdown().trigger();
+    let client = async {
+        tokio::time::sleep(4 * SECOND - SECOND / 4).await;
+        Client::connect(address).await.get("/").await.body
+    };
+    let (ended, answer) = within("the end", async { tokio::join!(bound.run(), client) }).await;
+    assert_eq!(answer, "done\n", "it was accepted");
+    assert!(ended.is_ok_and(|report| report.is_clean()));
+}
+
+#[tokio::test]
+async fn no_time_to_end_is_no_limit_as_everywhere_else() {
+    let server = Server::new(Router::new()).config(config(Duration::ZERO)).on_shutdown(
+        Phase::Resources,
+        "database",
+        async |_| tokio::time::sleep(SECOND / 20).await,
+    );
+    server.shutdown().trigger();
+    let ended = within("the end", server.run()).await;
+    assert!(ended.is_ok(), "zero never means at once: {ended:?}");
+}
