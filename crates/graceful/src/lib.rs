@@ -54,7 +54,9 @@
 //! `Connection: close` or GOAWAY; then what was started with [`spawn`](spawn()) is told to end, and waited for; then the
 //! hooks of [`Phase::Workers`] run, then those of [`Phase::Resources`]. One deadline, [`Config::shutdown_timeout`],
 //! bounds all of it; a second signal ends it at once. What is left is closed by force and named in the log, with the
-//! place where it waits, and the exit code is 3.
+//! place where it waits; [`Server::run`] gives [`Error::Forced`], which [`main`] makes the exit code 3. Under
+//! `#[tokio::main]` it is 1, as for any error, and a thread that is blocked keeps the process: what is to be restarted by
+//! others has [`main`].
 //!
 //! # Work that outlives its request
 //!

@@ -50,6 +50,7 @@ pub struct Server {
     router: Router,
     config: Config,
     shutdown: Shutdown,
+    reload: Vec<Box<dyn FnMut() + Send>>,
     #[cfg(feature = "tls")]
     tls: Option<TlsSettings>,
 }
@@ -61,6 +62,7 @@ impl Server {
             router,
             config: Config::default(),
             shutdown: Shutdown::new(),
+            reload: Vec::new(),
             #[cfg(feature = "tls")]
             tls: None,
         }
@@ -102,6 +104,31 @@ impl Server {
         self
     }
 
+    /// Calls `reload` on each SIGHUP, after the server's own certificates: for a file that is to be read again, or a log
+    /// that `logrotate` has moved away.
+    ///
+    /// It runs on a worker, so it should be quick: what takes longer, let it tell a task. A panic in it is logged.
+    ///
+    /// ```no_run
+    /// # use axum::Router;
+    /// # use graceful::Server;
+    /// use graceful_json_log::{LogConfig, Output};
+    ///
+    /// # fn example(app: Router) -> Result<(), Box<dyn std::error::Error>> {
+    /// let (log, _flush) = graceful_json_log::init(LogConfig::new().output(Output::File("shop.log".into())))?;
+    /// let server = Server::new(app).on_reload(move || {
+    ///     if let Err(error) = log.reopen() {
+    ///         tracing::error!(%error, "still writing to the old log");
+    ///     }
+    /// });
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn on_reload(mut self, reload: impl FnMut() + Send + 'static) -> Self {
+        self.reload.push(Box::new(reload));
+        self
+    }
+
     /// Reads the certificates, installs the signal handlers and binds both ports. Nothing is accepted yet, but clients can
     /// connect: they wait in the kernel.
     ///
@@ -117,8 +144,9 @@ impl Server {
         let tls = Tls::load(&self.config, self.tls)?;
         #[cfg(not(feature = "tls"))]
         let tls = Tls::default();
-        let Self { router, config, shutdown, .. } = self;
+        let Self { router, config, shutdown, reload, .. } = self;
         let signals = tls.reload_on(Signals::install().map_err(Error::Signals)?);
+        let signals = reload.into_iter().fold(signals, Signals::on_reload);
         last_resort::server_listens();
         let proxies = public::proxies(&config)?;
         let public = public::bind(&config).await?;
@@ -145,6 +173,7 @@ impl fmt::Debug for Server {
             router: _,
             config,
             shutdown,
+            reload: _,
             #[cfg(feature = "tls")]
                 tls: _,
         } = self;

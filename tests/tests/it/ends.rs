@@ -6,6 +6,7 @@ use std::{
     io::{BufRead, BufReader, Read, Write},
     net::{SocketAddr, TcpStream},
     os::unix::process::ExitStatusExt,
+    path::Path,
     process::{Child, ChildStdout, Command, ExitStatus, Stdio},
     thread::sleep,
     time::Duration,
@@ -13,6 +14,7 @@ use std::{
 
 use axum::{Router, routing::get};
 use graceful::{Config, Error, Phase, Report, Server};
+use graceful_json_log::{LogConfig, Output};
 use nix::{sys::signal::Signal, unistd::Pid};
 use tests::{Client, within};
 
@@ -63,6 +65,18 @@ fn child() {
                 tokio::time::sleep(SECOND / 10).await;
                 panic!("no database");
             }
+            "log file" => {
+                let file = Output::File(std::env::var_os("GRACEFUL_TEST_LOG").expect("a path").into());
+                let (log, _flush) = graceful_json_log::init(LogConfig::new().output(file)).expect("the first");
+                let reload = move || {
+                    log.reopen().expect("a file");
+                    say("reopened");
+                };
+                let router = Router::new().route("/", get(handling));
+                let bound = Server::new(router).config(config(SECOND)).on_reload(reload).bind().await?;
+                say(&bound.local_addr().expect("TCP").to_string());
+                bound.run().await
+            }
             other => panic!("no such child: {other}"),
         }
     });
@@ -92,9 +106,14 @@ struct Process {
 
 impl Process {
     fn start(what: &str) -> Self {
+        Self::start_with(what, Path::new(""))
+    }
+
+    fn start_with(what: &str, log: &Path) -> Self {
         let mut child = Command::new(std::env::current_exe().expect("a path"))
             .args(["--exact", "ends::child", "--ignored", "--nocapture"])
             .env("GRACEFUL_TEST_CHILD", what)
+            .env("GRACEFUL_TEST_LOG", log)
             .env("TOKIO_WORKER_THREADS", "2")
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
@@ -185,6 +204,24 @@ fn a_panic_ends_the_process_though_a_thread_is_blocked() {
     let mut said = String::new();
     process.child.stderr.take().expect("piped").read_to_string(&mut said).expect("text");
     assert!(said.contains("no database"), "{said}");
+}
+
+#[test]
+fn a_log_that_was_moved_away_is_opened_again_on_sighup() {
+    let folder = std::env::temp_dir().join(format!("graceful-reload-{}", std::process::id()));
+    std::fs::create_dir_all(&folder).expect("a folder");
+    let (log, moved) = (folder.join("shop.log"), folder.join("shop.log.1"));
+    let mut process = Process::start_with("log file", &log);
+    let _client = process.requests(1);
+    std::fs::rename(&log, &moved).expect("it is there");
+    process.signal(Signal::SIGHUP);
+    assert_eq!(process.says(), "reopened");
+    process.signal(Signal::SIGTERM);
+    assert_eq!(process.ends_within(5 * SECOND).and_then(|ended| ended.code()), Some(0));
+    let read = |path| std::fs::read_to_string(path).expect("it is there");
+    assert!(read(&moved).contains("listening") && !read(&moved).contains("server stopped"));
+    assert!(read(&log).contains("server stopped") && !read(&log).contains("listening"));
+    let _ = std::fs::remove_dir_all(&folder);
 }
 
 #[tokio::test]
