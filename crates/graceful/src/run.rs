@@ -33,6 +33,7 @@ pub fn main<T>(program: impl Future<Output = Result<T, Error>>) -> ExitCode {
     last_resort::watch();
     let result =
         tokio::runtime::Builder::new_multi_thread().enable_all().build().map_err(Error::Runtime).and_then(|runtime| {
+            let program = Box::pin(program);
             let result = catch_unwind(AssertUnwindSafe(|| runtime.block_on(program)));
             // Not a drop, after a panic neither: see above.
             runtime.shutdown_timeout(LEFT_BEHIND);

@@ -110,6 +110,8 @@ impl LeakCheck {
             .build()
             .expect("a runtime for the test");
         let _default = registry.set_default();
+        // Pinned here, for it may be large: without optimization each call from here on would have a copy of it on the stack.
+        let test = Box::pin(test);
         let checked = catch_unwind(AssertUnwindSafe(|| {
             let output = runtime.block_on(test);
             runtime.block_on(self.check(&registry, 0)).map(|()| output)
