@@ -6,7 +6,7 @@ use std::{
 use bytes::Bytes;
 use graceful_answer::AnswerBody;
 use graceful_tasks::Part;
-use http::Version;
+use http::{HeaderMap, Version, header::CONTENT_LENGTH};
 use http_body::{Body, Frame, SizeHint};
 use pin_project::pin_project;
 
@@ -19,11 +19,25 @@ pub struct ResponseBody<B> {
     #[pin]
     body: Pieces<AnswerBody<B>>,
     guard: Option<RequestGuard>,
+    /// Nothing of it is sent.
+    withheld: bool,
 }
 
 impl<B> ResponseBody<B> {
     pub(crate) fn new(body: AnswerBody<B>, version: Version, guard: Option<RequestGuard>) -> Self {
-        Self { body: Pieces::new(body, version), guard }
+        Self { body: Pieces::new(body, version), guard, withheld: false }
+    }
+}
+
+impl<B: Body<Data = Bytes>> ResponseBody<B> {
+    /// Sends none of it, but says in `headers` how long it is, as in the answer to a `GET` (RFC 9110, 9.3.2).
+    pub(crate) fn withhold(&mut self, headers: &mut HeaderMap) {
+        if !self.body.is_end_stream()
+            && let Some(length) = self.body.size_hint().exact()
+        {
+            headers.entry(CONTENT_LENGTH).or_insert_with(|| length.into());
+        }
+        self.withheld = true;
     }
 }
 
@@ -33,6 +47,9 @@ impl<B: Body<Data = Bytes>> Body for ResponseBody<B> {
 
     fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, B::Error>>> {
         let this = self.project();
+        if *this.withheld {
+            return Poll::Ready(None);
+        }
         let http2 = this.body.is_http2();
         let work = this.guard.as_mut().and_then(|guard| guard.work.as_mut());
         let part = Part::begin(work, cx);
@@ -53,7 +70,7 @@ impl<B: Body<Data = Bytes>> Body for ResponseBody<B> {
     }
 
     fn is_end_stream(&self) -> bool {
-        self.body.is_end_stream()
+        self.withheld || self.body.is_end_stream()
     }
 
     fn size_hint(&self) -> SizeHint {

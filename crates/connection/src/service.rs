@@ -147,9 +147,14 @@ impl<S: HttpService> hyper::service::Service<Request<Incoming>> for Tracked<S> {
         let number = shared.next_request();
         let work = self.list(number, http2);
         let mut guard = RequestGuard::new(&self.entry, number, request.method(), request.uri(), &work);
-        let mut flags =
-            Flags { version: request.version(), connect: request.method() == Method::CONNECT, close: false };
+        let mut flags = Flags {
+            version: request.version(),
+            connect: request.method() == Method::CONNECT,
+            head: false,
+            close: false,
+        };
         if http2 {
+            flags.head = request.method() == Method::HEAD;
             shared.announce_stream(number, work);
         } else {
             guard.work = Some(work);
@@ -210,6 +215,8 @@ static ROOM: LazyLock<Extensions> = LazyLock::new(|| {
 struct Flags {
     version: Version,
     connect: bool,
+    /// A `HEAD` over HTTP/2, where hyper would send a body that somebody gave it; over HTTP/1 it does not.
+    head: bool,
     /// It must be the last one of its connection.
     close: bool,
 }
@@ -331,14 +338,18 @@ impl<S: HttpService> Future for ResponseFuture<S> {
 
 /// The guard moves on into the body.
 #[inline]
-fn wrap<A, B>(
+fn wrap<A, B: Body<Data = Bytes>>(
     response: Response<A>,
     body: impl FnOnce(A) -> AnswerBody<B>,
     flags: Flags,
     guard: Option<RequestGuard>,
 ) -> Response<ResponseBody<B>> {
-    let (head, inner) = response.into_parts();
-    Response::from_parts(head, ResponseBody::new(body(inner), flags.version, guard))
+    let (mut head, inner) = response.into_parts();
+    let mut body = ResponseBody::new(body(inner), flags.version, guard);
+    if flags.head {
+        body.withhold(&mut head.headers);
+    }
+    Response::from_parts(head, body)
 }
 
 /// What a response's head says about the connection. Before it is taken apart: a head that was borrowed is copied once more

@@ -73,7 +73,7 @@ fn child() {
                     say("reopened");
                 };
                 let router = Router::new().route("/", get(handling));
-                let bound = Server::new(router).config(config(SECOND)).on_reload(reload).bind().await?;
+                let bound = Server::new(router).config(config(30 * SECOND)).on_reload(reload).bind().await?;
                 say(&bound.local_addr().expect("TCP").to_string());
                 bound.run().await
             }
@@ -217,7 +217,7 @@ fn a_log_that_was_moved_away_is_opened_again_on_sighup() {
     process.signal(Signal::SIGHUP);
     assert_eq!(process.says(), "reopened");
     process.signal(Signal::SIGTERM);
-    assert_eq!(process.ends_within(5 * SECOND).and_then(|ended| ended.code()), Some(0));
+    assert_eq!(process.ends_within(20 * SECOND).and_then(|ended| ended.code()), Some(0));
     let read = |path| std::fs::read_to_string(path).expect("it is there");
     assert!(read(&moved).contains("listening") && !read(&moved).contains("server stopped"));
     assert!(read(&log).contains("server stopped") && !read(&log).contains("listening"));

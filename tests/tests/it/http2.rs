@@ -158,3 +158,20 @@ async fn a_client_that_never_closes_does_not_keep_the_process() {
     assert!(ended.took < std::time::Duration::from_secs(4), "{:?}", ended.took);
     drop((client, connection));
 }
+
+/// RFC 9110, 9.3.2: the answer to HEAD has no content, whoever gives it. A client takes DATA in it for a breach of the
+/// protocol (RFC 9113, 8.1.1), and the answer is lost.
+#[tokio::test]
+async fn an_answer_to_head_has_no_content_whoever_gives_it() {
+    let program = playground(&["--max-in-flight", "1", "--max-queue", "0", "--handler-timeout", "1s"]).await;
+    let client = connect(program.address()).await;
+    let head = |path: &str| Request::head(format!("http://test{path}")).body(()).expect("a request");
+    for (path, status, length) in [("/panic", 500, "14"), ("/slow?ms=5000", 503, "17")] {
+        let (head, body) = fetch(client.clone(), head(path)).await.expect(path);
+        assert_eq!((head.status.as_u16(), body.len()), (status, 0), "{path}");
+        assert_eq!(head.headers["content-length"], length, "{path}: what GET would have sent");
+    }
+    let _busy = program.in_flight("/slow?ms=900").await;
+    let (head, body) = fetch(client.clone(), head("/healthz")).await.expect("server busy");
+    assert_eq!((head.status.as_u16(), body.len()), (503, 0));
+}
