@@ -109,3 +109,43 @@ async fn a_client_that_breaks_the_protocol_is_told_why() {
     }
     assert_eq!(program.terminate().await.code, Some(0));
 }
+
+/// A ticker has nothing to read, and never calls `recv`.
+#[tokio::test]
+async fn one_that_only_sends_is_told_when_the_server_ends_as_well() {
+    use axum::{Router, extract::WebSocketUpgrade, routing::any};
+    use graceful::{Config, Server, ShutdownSignal, handler::ws::WebSocketExt};
+
+    let ticker = async |upgrade: WebSocketUpgrade, ShutdownSignal(shutdown): ShutdownSignal| {
+        upgrade.on_upgrade(async move |socket| {
+            let mut socket = socket.until_shutdown(&shutdown);
+            while socket.send("tick".into()).await.is_ok() {
+                tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+            }
+        })
+    };
+    let mut config = Config::default();
+    config.listen = "127.0.0.1:0".to_owned();
+    config.debug_listen = None;
+    config.shutdown_timeout = Some(std::time::Duration::from_secs(5));
+    let bound = Server::new(Router::new().route("/ws", any(ticker))).config(config).bind().await.expect("a free port");
+    let (address, shutdown) = (bound.local_addr().expect("TCP"), bound.shutdown());
+    #[expect(clippy::disallowed_methods, reason = "the test waits for it")]
+    let server = tokio::spawn(bound.run());
+    let stream = TcpStream::connect(address).await.expect("somebody listens");
+    let (mut socket, _) =
+        within("the handshake", client_async(format!("ws://{address}/ws"), stream)).await.expect("101");
+    within("a tick", socket.next()).await.expect("one").expect("a message");
+    shutdown.trigger();
+    let close = loop {
+        match within("the close", socket.next()).await {
+            Some(Ok(Message::Close(close))) => break close,
+            Some(Ok(_)) => {}
+            end => panic!("cut, and not told: {end:?}"),
+        }
+    };
+    assert_eq!(close.map(|close| u16::from(close.code)), Some(1001));
+    while let Some(Ok(_)) = within("the end", socket.next()).await {}
+    let report = within("the server to end", server).await.expect("no panic").expect("a clean end");
+    assert!(report.is_clean(), "{report}");
+}

@@ -75,6 +75,14 @@ impl GracefulSocket {
                     return message;
                 }
             }
+        }
+        self.farewell().await;
+        None
+    }
+
+    /// Tells the client, once, and waits for its Close; cancel-safe.
+    async fn farewell(&mut self) {
+        if self.state == State::Open {
             let close = CloseFrame { code: close_code::AWAY, reason: "the server is shutting down".into() };
             let sent = timeout(FAREWELL, self.socket.send(Message::Close(Some(close)))).await;
             // A client that does not read is not told; nor is one twice, if this future was dropped here.
@@ -86,7 +94,6 @@ impl GracefulSocket {
             let _ = timeout(FAREWELL, farewell).await;
             self.state = State::Over;
         }
-        None
     }
 
     /// Closes the socket with the code of what was wrong, where it was the client's fault: the RFC asks for it (6455, 7.1.7),
@@ -109,9 +116,14 @@ impl GracefulSocket {
     ///
     /// # Errors
     ///
-    /// As axum's own, and after the Close has been sent.
+    /// As axum's own, and after the Close has been sent: when the order to end was given, that follows the message at once.
     pub async fn send(&mut self, message: Message) -> Result<(), Error> {
-        self.socket.send(message).await
+        self.socket.send(message).await?;
+        // A handler that only sends never calls `recv`. Behind the message, which may be the answer to one that came before.
+        if self.shutdown.is_triggered() {
+            self.farewell().await;
+        }
+        Ok(())
     }
 
     /// axum's socket, which knows nothing of the shutdown.
