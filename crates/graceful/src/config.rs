@@ -216,6 +216,12 @@ impl Config {
                 format!("{:?} leaves nothing of the shutdown_timeout of {total:?}; make it shorter", self.drain_delay),
             ));
         }
+        if self.max_connection_burst_per_ip.is_some() && self.max_connection_rate_per_ip.is_none() {
+            return Err(ConfigError::new(
+                "max_connection_burst_per_ip",
+                "limits nothing without max_connection_rate_per_ip; set both",
+            ));
+        }
         crate::public::proxies(self)?;
         match (&self.tls_cert, &self.tls_key) {
             (None, None) => {}
@@ -379,6 +385,8 @@ mod tests {
             error.to_string(),
             "drain_delay: 30s leaves nothing of the shutdown_timeout of 30s; make it shorter"
         );
+        let burst = Config { max_connection_burst_per_ip: Some(10), ..Config::default() };
+        assert_eq!(burst.check().expect_err("nothing is limited").field(), "max_connection_burst_per_ip");
         assert!(Config { max_header_bytes: 10, ..Config::default() }.check().is_err());
         assert!(Config { proxy_protocol: vec!["10.0.0.0/99".to_owned()], ..Config::default() }.check().is_err());
         let file = || Some(PathBuf::from("file.pem"));
