@@ -35,6 +35,10 @@ pub(crate) const SETTLE: Duration = Duration::from_millis(20);
 /// its client, unlike one whose connection has served before, does not try again elsewhere.
 pub(crate) const NEWCOMER: Duration = Duration::from_millis(250);
 
+/// How soon after several streams began together an answer of one of them says that the others are as quick. tokio asks of
+/// a task that it runs no longer than 10 to 100 us from one await to the next.
+const TOGETHER: Duration = Duration::from_micros(100);
+
 /// One connection, from accept to close. Spawn it.
 ///
 /// It resolves to how it [`Ended`], which may be before the socket closes: an upgraded one lives on with whoever took
@@ -55,6 +59,8 @@ pub struct Connection<T, S: HttpService> {
     waker: Option<Waker>,
     /// The signal to drain came: until when the socket is watched for a request that is already there.
     settle: Option<Instant>,
+    /// When the last poll began several streams, if it did: their answers are to go out together.
+    gathers: Option<Instant>,
     /// Why the connection was asked to end.
     closing: Option<CloseReason>,
     /// Since when the client can send its first request.
@@ -89,6 +95,7 @@ impl<T, S: HttpService> Connection<T, S> {
             settings,
             waker: None,
             settle: None,
+            gathers: None,
             closing: None,
             entry,
         }
@@ -123,6 +130,12 @@ where
             this.shared.listen(cx.waker());
             *this.waker = Some(cx.waker().clone());
         }
+        // The first of several answers wakes this task, and tokio runs it next, before the streams that wait in its queue:
+        // each answer would go out by itself, and cost a system call. Once around, it comes after them.
+        if this.gathers.take().is_some_and(|began| graceful_tasks::now().duration_since(began) < TOGETHER) {
+            cx.waker().wake_by_ref();
+            return Poll::Pending;
+        }
         loop {
             // Looked at after the waker is stored: see `Told::raise`.
             match this.shared.signal() {
@@ -137,6 +150,7 @@ where
             }
 
             let was_http2 = this.shared.is_http2();
+            let started = this.shared.requests.started();
             let polled = this
                 .timer
                 .as_mut()
@@ -169,6 +183,7 @@ where
             }
             let facts = Facts::of(this.shared);
             this.clock.observe(now, facts);
+            *this.gathers = (facts.http2 && facts.started > started + 1).then_some(now);
             report_state(this.shared, this.clock.phase(), facts);
 
             // HTTP/2 needs no last look: its GOAWAY says what is still served. But the first request is waited for, as it
@@ -281,6 +296,7 @@ impl<T, S: HttpService> fmt::Debug for Connection<T, S> {
             settings: _,
             waker: _,
             settle: _,
+            gathers: _,
             closing,
             began: _,
             retire: _,

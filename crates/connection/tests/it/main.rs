@@ -15,4 +15,5 @@ mod live_work;
 mod refusals;
 mod server;
 mod states;
+mod together;
 mod upgrade;
