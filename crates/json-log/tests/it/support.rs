@@ -115,8 +115,10 @@ impl Write for Gated {
     }
 }
 
+/// With room for all that a test logs: on a busy machine the writer's thread may not run before the end of it.
 pub(crate) fn open(sink: impl Write + Send + 'static) -> LogWriter {
-    LogConfig::new().output(Output::Writer(Box::new(sink))).open().expect("a thread starts")
+    let config = LogConfig::new().output(Output::Writer(Box::new(sink)));
+    config.capacity(256 << 20).open().expect("a thread starts")
 }
 
 /// What `init` logs with.
