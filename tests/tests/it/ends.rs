@@ -17,6 +17,7 @@ use graceful::{Config, Error, Phase, Report, Server};
 use graceful_json_log::{LogConfig, Output};
 use nix::{sys::signal::Signal, unistd::Pid};
 use tests::{Client, within};
+use tokio::time::Instant;
 
 fn config(shutdown_timeout: Duration) -> Config {
     let mut config = Config::default();
@@ -213,12 +214,18 @@ fn a_log_that_was_moved_away_is_opened_again_on_sighup() {
     let (log, moved) = (folder.join("shop.log"), folder.join("shop.log.1"));
     let mut process = Process::start_with("log file", &log);
     let _client = process.requests(1);
+    let read = |path| std::fs::read_to_string(path).expect("it is there");
+    // What is not written by then goes into the new one.
+    let began = Instant::now();
+    while !read(&log).contains("listening") {
+        assert!(began.elapsed() < 30 * SECOND, "the log's thread writes");
+        sleep(SECOND / 100);
+    }
     std::fs::rename(&log, &moved).expect("it is there");
     process.signal(Signal::SIGHUP);
     assert_eq!(process.says(), "reopened");
     process.signal(Signal::SIGTERM);
     assert_eq!(process.ends_within(30 * SECOND).and_then(|ended| ended.code()), Some(0));
-    let read = |path| std::fs::read_to_string(path).expect("it is there");
     assert!(read(&moved).contains("listening") && !read(&moved).contains("server stopped"));
     assert!(read(&log).contains("server stopped") && !read(&log).contains("listening"));
     let _ = std::fs::remove_dir_all(&folder);
