@@ -8,14 +8,14 @@ use std::{
     error::Error,
     io,
     net::IpAddr,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
 
 #[cfg(feature = "tls")]
 use graceful_connection::tls::{HandshakeError, TlsError};
 use graceful_connection::{CloseReason, Ended};
-use graceful_listener::{Burst, Peer};
+use graceful_listener::{Burst, Peer, ProxyError};
 use tokio::{sync::Notify, time::sleep};
 
 use self::noise::Noise;
@@ -29,7 +29,8 @@ const WINDOW: Duration = Duration::from_secs(60);
 /// Where the accept loop and the connections say what went wrong. Clones are the same log.
 ///
 /// What a scanner leaves behind (a connection that never became a request) is not worth a line each, and a flood of it
-/// must not become a flood of lines; nor is it dropped: it is added up, and told once a minute.
+/// must not become a flood of lines; nor is it dropped: it is added up, and told once a minute. What may be the server's own
+/// fault, as a certificate that clients refuse, has a line each, but for no more than 10 of a kind in that time.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct ServerLog {
     shared: Arc<Shared>,
@@ -47,6 +48,16 @@ pub(crate) fn cannot_accept(error: &io::Error) {
     tracing::warn!(
         target: TARGET, kind = "accept", source = "http", %error, "cannot accept: waiting, then trying again"
     );
+}
+
+/// Nothing can be accepted any more.
+pub(crate) fn broken(error: &io::Error) {
+    tracing::error!(target: TARGET, kind = "accept", source = "http", %error, "the listener is broken");
+}
+
+/// As the limit says it of those that connect themselves.
+pub(crate) fn too_many_from(client: Peer) {
+    tracing::debug!(target: TARGET, kind = "per_ip_limit", peer = %client, source = "http", "connection refused");
 }
 
 pub(crate) fn accepting_again(burst: Burst) {
@@ -77,8 +88,18 @@ impl ServerLog {
     }
 
     /// A trusted proxy did not say who its client is.
-    pub(crate) fn proxy(&self, peer: Peer, error: &dyn Error) {
-        tracing::warn!(target: TARGET, kind = "proxy_protocol", %peer, source = "http", %error, "no PROXY header");
+    pub(crate) fn proxy(&self, peer: Peer, error: &(dyn Error + 'static)) {
+        const KIND: &str = "proxy_protocol";
+        let cause = error.source().map(tracing::field::display);
+        if matches!(error.downcast_ref(), Some(ProxyError::Closed { after: 0 })) {
+            tracing::debug!(target: TARGET, kind = KIND, %peer, source = "http", %error, "no PROXY header");
+        } else if self.spares_a_line(KIND, peer) {
+            tracing::warn!(target: TARGET, kind = KIND, %peer, source = "http", %error, cause, "no PROXY header");
+        } else {
+            tracing::debug!(
+                target: TARGET, kind = KIND, %peer, source = "http", noise = true, %error, cause, "no PROXY header"
+            );
+        }
     }
 
     /// There is no TLS connection with a client.
@@ -86,13 +107,15 @@ impl ServerLog {
     pub(crate) fn handshake(&self, peer: Peer, failed: &HandshakeError) {
         let kind = failed.kind();
         let error = failed.source().map(tracing::field::display);
-        if failed.is_noise() {
-            self.noise(kind, peer.ip());
-            tracing::debug!(target: TARGET, kind, %peer, source = "http", noise = true, error, "{failed}");
-        } else if matches!(failed, HandshakeError::Shutdown) {
+        if matches!(failed, HandshakeError::Shutdown) {
             tracing::trace!(target: TARGET, kind, %peer, source = "http", "{failed}");
-        } else {
+        } else if !failed.is_noise() && self.spares_a_line(kind, peer) {
             tracing::info!(target: TARGET, kind, %peer, source = "http", error, "{failed}");
+        } else {
+            if failed.is_noise() {
+                self.noise(kind, peer.ip());
+            }
+            tracing::debug!(target: TARGET, kind, %peer, source = "http", noise = true, error, "{failed}");
         }
     }
 
@@ -116,8 +139,24 @@ impl ServerLog {
     }
 
     fn noise(&self, kind: &'static str, address: Option<IpAddr>) {
-        let first = self.lock().add(kind, address);
-        if first {
+        let mut noise = self.lock();
+        noise.add(kind, address);
+        self.begin(noise);
+    }
+
+    /// Whether this one may have a line of its own. If not it is added up.
+    fn spares_a_line(&self, kind: &'static str, peer: Peer) -> bool {
+        let mut noise = self.lock();
+        let spares = noise.spare(kind);
+        if !spares {
+            noise.add(kind, peer.ip());
+        }
+        self.begin(noise);
+        spares
+    }
+
+    fn begin(&self, mut noise: MutexGuard<'_, Noise>) {
+        if noise.begin() {
             self.shared.begun.notify_one();
         }
     }
@@ -148,7 +187,7 @@ impl ServerLog {
         }
     }
 
-    fn lock(&self) -> std::sync::MutexGuard<'_, Noise> {
+    fn lock(&self) -> MutexGuard<'_, Noise> {
         self.shared.noise.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

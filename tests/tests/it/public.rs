@@ -83,6 +83,39 @@ async fn a_trusted_proxy_names_the_client_who_is_logged_and_counted() {
 }
 
 #[tokio::test]
+async fn a_proxy_that_speaks_for_itself_is_no_client() {
+    let args = ["--proxy-protocol", "127.0.0.1", "--max-connections-per-ip", "1", "--max-connection-rate-per-ip", "1"];
+    let program = playground(&args).await;
+    let mut open = Vec::new();
+    for n in 1..=5 {
+        let mut io = TcpStream::connect(program.address()).await.expect("it listens");
+        io.write_all(b"PROXY UNKNOWN\r\nGET /healthz HTTP/1.1\r\nhost: x\r\n\r\n").await.expect("open");
+        let mut status = [0; 13];
+        within("an answer", io.read_exact(&mut status)).await.unwrap_or_else(|error| panic!("check {n}: {error}"));
+        assert_eq!(&status, b"HTTP/1.1 200 ");
+        open.push(io);
+    }
+}
+
+#[tokio::test]
+async fn proxies_that_go_wrong_do_not_fill_the_log() {
+    let program = playground(&["--proxy-protocol", "127.0.0.1"]).await;
+    for _ in 0..30 {
+        assert_eq!(ask(TcpStream::connect(program.address()).await.expect("it listens"), GET).await, "");
+        // A check whether anybody is there: it has done nothing wrong.
+        let mut check = TcpStream::connect(program.address()).await.expect("it listens");
+        check.shutdown().await.expect("open");
+        assert_eq!(ask(check, b"").await, "");
+    }
+    let ended = program.terminate().await;
+    let lines = ended.log.lines();
+    let of_kind = |kind| lines.iter().filter(move |line| line["kind"] == kind).collect::<Vec<_>>();
+    assert_eq!(of_kind("proxy_protocol").len(), 10, "the first few");
+    let noise = of_kind("noise");
+    assert_eq!((noise.len(), &noise[0]["count"], &noise[0]["kinds"]), (1, &20.into(), &"proxy_protocol=20".into()));
+}
+
+#[tokio::test]
 async fn a_proxy_that_says_nothing_is_closed_at_the_limit_of_a_head() {
     let program = playground(&["--proxy-protocol", "127.0.0.1", "--read-header-timeout", "300ms"]).await;
     let silent = TcpStream::connect(program.address()).await.expect("it listens");

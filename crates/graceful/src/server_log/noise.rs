@@ -10,6 +10,8 @@ use tokio::time::Instant;
 #[derive(Debug, Default)]
 pub(super) struct Noise {
     since: Option<Instant>,
+    /// How many of each kind had a line of their own.
+    lines: BTreeMap<&'static str, u32>,
     kinds: BTreeMap<&'static str, u64>,
     /// At most [`MOST`]: a flood from forged addresses must not fill the memory.
     addresses: HashSet<IpAddr>,
@@ -18,9 +20,25 @@ pub(super) struct Noise {
 
 const MOST: usize = 4096;
 
+/// How many of a kind may have a line each.
+const FEW: u32 = 10;
+
 impl Noise {
-    /// Says whether it is the first.
-    pub(super) fn add(&mut self, kind: &'static str, address: Option<IpAddr>) -> bool {
+    /// Whether one of this kind may have a line of its own, as the first few may.
+    pub(super) fn spare(&mut self, kind: &'static str) -> bool {
+        let lines = self.lines.entry(kind).or_default();
+        *lines += u32::from(*lines <= FEW);
+        *lines <= FEW
+    }
+
+    /// Whether this is the first that is heard of.
+    pub(super) fn begin(&mut self) -> bool {
+        let first = self.since.is_none();
+        self.since.get_or_insert_with(Instant::now);
+        first
+    }
+
+    pub(super) fn add(&mut self, kind: &'static str, address: Option<IpAddr>) {
         *self.kinds.entry(kind).or_default() += 1;
         if let Some(address) = address {
             if self.addresses.len() < MOST {
@@ -29,9 +47,6 @@ impl Noise {
                 self.more = true;
             }
         }
-        let first = self.since.is_none();
-        self.since.get_or_insert_with(Instant::now);
-        first
     }
 
     pub(super) fn count(&self) -> u64 {
@@ -70,12 +85,22 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn it_is_added_up() {
         let mut noise = Noise::default();
-        assert!(noise.add("bad_request", Some(Ipv4Addr::LOCALHOST.into())), "the first");
-        assert!(!noise.add("header_timeout", Some(Ipv4Addr::LOCALHOST.into())));
-        assert!(!noise.add("header_timeout", Some(Ipv4Addr::BROADCAST.into())));
+        assert!(noise.begin(), "the first");
+        noise.add("bad_request", Some(Ipv4Addr::LOCALHOST.into()));
+        assert!(!noise.begin());
+        noise.add("header_timeout", Some(Ipv4Addr::LOCALHOST.into()));
+        noise.add("header_timeout", Some(Ipv4Addr::BROADCAST.into()));
         tokio::time::advance(Duration::from_secs(60)).await;
         assert_eq!(noise.to_string(), "3 connections without a request from 2 addresses in 60 s");
         assert_eq!(noise.kinds().to_string(), "bad_request=1 header_timeout=2");
+    }
+
+    #[test]
+    fn the_first_few_of_a_kind_have_a_line_each() {
+        let mut noise = Noise::default();
+        for kind in ["tls_refused", "tls_timeout"] {
+            assert_eq!((0..1000).filter(|_| noise.spare(kind)).count(), 10, "{kind}");
+        }
     }
 
     #[tokio::test(start_paused = true)]
