@@ -1,6 +1,7 @@
 //! The accept loop: one for the public port, one for the internal one.
 
 use std::{
+    io,
     pin::{Pin, pin},
     sync::Arc,
     task::{Context, Poll, ready},
@@ -32,7 +33,7 @@ pub(crate) struct Serve<S> {
     pub(crate) settings: Arc<Settings>,
     pub(crate) registry: Registry,
     pub(crate) log: ServerLog,
-    /// Counts the clients that a proxy names.
+    /// Counts the clients that a proxy names, and not the proxy.
     pub(crate) per_address: PerAddress,
     /// Makes the end of every connection a reset: what a client has not taken by then is not kept for it.
     pub(crate) reset: ResetSwitch,
@@ -48,6 +49,10 @@ const QUIET: Duration = Duration::from_millis(250);
 /// … and however busy it is, the listener closes after this.
 const LAST_CALL: Duration = Duration::from_secs(1);
 
+/// A listener that gives nothing but errors for so long, and not for want of anything, is broken for good: shut down by
+/// whoever handed it over, as a rule.
+const BROKEN: Duration = Duration::from_secs(10);
+
 /// How long to wait after an error there.
 const RETRY: Duration = Duration::from_millis(5);
 
@@ -55,7 +60,15 @@ const RETRY: Duration = Duration::from_millis(5);
 ///
 /// A client whose handshake the kernel has finished believes it is connected: closing the listener at once would reset
 /// it (measured: `axum::serve` loses 100 of 100 such clients).
-pub(crate) async fn accept<L, Io, S>(mut listener: L, serve: Serve<S>, stop: impl Future<Output = ()>)
+///
+/// # Errors
+///
+/// If the listener is broken for good.
+pub(crate) async fn accept<L, Io, S>(
+    mut listener: L,
+    serve: Serve<S>,
+    stop: impl Future<Output = ()>,
+) -> Result<(), io::Error>
 where
     L: Listener<Io = ProxyIo<Io>>,
     Io: AsyncRead + AsyncWrite + ZeroLinger + Unpin + Send + 'static,
@@ -67,7 +80,7 @@ where
         tokio::select! {
             biased;
             () = &mut stop => break,
-            accepted = accept_patiently(&mut listener, &mut backoff) => serve.connection(accepted),
+            accepted = accept_patiently(&mut listener, &mut backoff) => serve.connection(accepted?),
         }
     }
     // Before the last call, not after: those who wait may be waiting for the place of an idle connection.
@@ -76,21 +89,35 @@ where
     // they never stop to come, upon some.
     listener.close_queue();
     serve.last_call(&mut listener).await;
+    Ok(())
 }
 
 /// Accepts through errors: those of one connection are passed over, and when the process is out of descriptors it waits,
 /// 5 ms doubling to 1 s, and warns once. It can be dropped at any time.
-pub(crate) async fn accept_patiently<L: Listener>(listener: &mut L, backoff: &mut Backoff) -> Accepted<L::Io> {
+///
+/// # Errors
+///
+/// If the listener is [`BROKEN`] for good. It can be asked again.
+pub(crate) async fn accept_patiently<L: Listener>(
+    listener: &mut L,
+    backoff: &mut Backoff,
+) -> Result<Accepted<L::Io>, io::Error> {
+    let mut broken = None;
     loop {
         match listener.accept().await {
             Ok(accepted) => {
                 if let Some(burst) = backoff.succeeded() {
                     server_log::accepting_again(burst);
                 }
-                return accepted;
+                return Ok(accepted);
             }
             Err(error) if AcceptError::of(&error) == AcceptError::Connection => {}
             Err(error) => {
+                if AcceptError::of(&error) == AcceptError::Resource {
+                    broken = None;
+                } else if broken.get_or_insert_with(Instant::now).elapsed() >= BROKEN {
+                    return Err(error);
+                }
                 let failed = backoff.failed();
                 if failed.warn {
                     server_log::cannot_accept(&error);
@@ -112,7 +139,10 @@ where
         Io: AsyncRead + AsyncWrite + ZeroLinger + Unpin + Send + 'static,
     {
         let end = Instant::now() + LAST_CALL;
-        while let Ok(Ok(accepted)) = timeout_at(end, timeout(QUIET, listener.accept())).await {
+        // `timeout_at` asks what it bounds first: where that is ready each time, it never looks at the clock.
+        while Instant::now() < end
+            && let Ok(Ok(accepted)) = timeout_at(end, timeout(QUIET, listener.accept())).await
+        {
             match accepted {
                 Ok(accepted) => self.connection(accepted),
                 Err(error) if AcceptError::of(&error) == AcceptError::Connection => {}
@@ -156,7 +186,7 @@ where
         let (peer, counted) = if io.is_trusted() {
             let introduced = introduce(&mut io, &place, peer, self.settings.read_header, &self.log, &self.per_address);
             let Some((client, counted)) = Box::pin(introduced).await else { return };
-            (client, Some(counted))
+            (client, counted)
         } else {
             (peer, None)
         };
@@ -218,8 +248,8 @@ where
     }
 }
 
-/// Reads who the client is from a proxy that is trusted to say so, and counts it. `None` if that fails, or if there
-/// are too many from there.
+/// Reads who the client is from a proxy that is trusted to say so, and counts it; a proxy that speaks for itself, as to see
+/// whether the server is there, is not counted. `None` if that fails, or if there are too many from there.
 async fn introduce<Io>(
     io: &mut ProxyIo<Io>,
     place: &Place,
@@ -227,7 +257,7 @@ async fn introduce<Io>(
     read_header: Option<Duration>,
     log: &ServerLog,
     per_address: &PerAddress,
-) -> Option<(Peer, PerIpPlace)>
+) -> Option<(Peer, Option<PerIpPlace>)>
 where
     Io: AsyncRead + AsyncWrite + Unpin,
 {
@@ -248,8 +278,17 @@ where
     if let Some(client) = client.socket_addr() {
         place.set_client(client);
     }
+    if io.proxy_header().is_none_or(|header| header.client().is_none()) {
+        return Some((client, None));
+    }
     // One too many from there: closed at once, and counted by the limit.
-    per_address.admit(client).map(|counted| (client, counted))
+    match per_address.admit(client) {
+        Some(counted) => Some((client, Some(counted))),
+        None => {
+            server_log::too_many_from(client);
+            None
+        }
+    }
 }
 
 #[cfg(test)]

@@ -49,8 +49,11 @@ where
     type Addr = Peer;
 
     async fn accept(&mut self) -> (L::Io, Peer) {
-        let Accepted { io, peer, .. } = accept_patiently(&mut self.inner, &mut self.backoff).await;
-        (io, peer)
+        loop {
+            if let Ok(Accepted { io, peer, .. }) = accept_patiently(&mut self.inner, &mut self.backoff).await {
+                return (io, peer);
+            }
+        }
     }
 
     fn local_addr(&self) -> io::Result<Peer> {

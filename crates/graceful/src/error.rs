@@ -21,6 +21,9 @@ pub enum Error {
     Signals(io::Error),
     /// The sockets that were handed over (`LISTEN_FDS`) cannot be used. Exit code 1.
     Inherited(io::Error),
+    /// The listener is broken for good: for 10 s it gave nothing but errors, and not for want of descriptors or memory.
+    /// What was in flight was finished. Exit code 1.
+    Accept(io::Error),
     /// The runtime could not be built. Exit code 1.
     Runtime(io::Error),
     /// The shutdown ran out of time, or was told to hurry by a second signal: something was closed by force. Or a hook
@@ -37,7 +40,7 @@ impl Error {
             Self::Bind(error) if error.is_usage() => 2,
             #[cfg(feature = "tls")]
             Self::Tls(_) => 1,
-            Self::Bind(_) | Self::Signals(_) | Self::Inherited(_) | Self::Runtime(_) => 1,
+            Self::Bind(_) | Self::Signals(_) | Self::Inherited(_) | Self::Accept(_) | Self::Runtime(_) => 1,
             Self::Forced(_) => 3,
         }
     }
@@ -52,6 +55,7 @@ impl fmt::Display for Error {
             Self::Tls(error) => error.fmt(f),
             Self::Signals(_) => f.write_str("the signal handlers could not be installed"),
             Self::Inherited(_) => f.write_str("the sockets that were handed over cannot be used"),
+            Self::Accept(_) => f.write_str("the listener is broken: no connection can be accepted any more"),
             Self::Runtime(_) => f.write_str("the runtime could not be built"),
             Self::Forced(report) => report.fmt(f),
         }
@@ -73,7 +77,7 @@ impl fmt::Debug for Error {
 impl StdError for Error {
     fn source(&self) -> Option<&(dyn StdError + 'static)> {
         match self {
-            Self::Signals(error) | Self::Inherited(error) | Self::Runtime(error) => Some(error),
+            Self::Signals(error) | Self::Inherited(error) | Self::Accept(error) | Self::Runtime(error) => Some(error),
             Self::Bind(error) => error.source(),
             #[cfg(feature = "tls")]
             Self::Tls(error) => error.source(),

@@ -2,7 +2,7 @@
 
 mod drain;
 
-use std::{fmt, net::SocketAddr, sync::Arc, time::Duration};
+use std::{fmt, io, net::SocketAddr, sync::Arc, time::Duration};
 
 use axum::Router;
 #[cfg(feature = "tls")]
@@ -19,7 +19,7 @@ use crate::{
     accept::{Serve, accept},
     internal, last_resort,
     public::{self, PerAddress},
-    server_log::ServerLog,
+    server_log::{self, ServerLog},
     stack::{Refusals, stack},
     systemd,
     tls::Tls,
@@ -234,7 +234,7 @@ impl BoundServer {
     ///
     /// # Errors
     ///
-    /// [`Error::Forced`] if something had to be closed by force, or a hook panicked.
+    /// [`Error::Forced`] if something had to be closed by force, or a hook panicked. [`Error::Accept`] if its listener broke.
     pub async fn run(self) -> Result<Report, Error> {
         let Self { router, config, shutdown, tls, mut signals, public, proxies, internal, work } = self;
         let addresses: Vec<_> = public
@@ -267,16 +267,16 @@ impl BoundServer {
         };
         let served = async {
             let reset = serve.reset.clone();
-            let order = serve_public(public, &proxies, serve, &config, &draining).await;
-            drain::drain(&draining, &reset, &order, &log).await
+            let (order, broken) = serve_public(public, &proxies, serve, &config, &draining).await;
+            (drain::drain(&draining, &reset, &order, &log).await, broken)
         };
         let stopping = async {
             shutdown.triggered().await;
             systemd::stopping(config.budget().deadline()).await
         };
-        let internal = serve_internal(internal, &shutdown, work);
-        let report = tokio::select! {
-            report = served => report,
+        let internal = serve_internal(internal, &shutdown, work, &log);
+        let (report, broken) = tokio::select! {
+            ended = served => ended,
             never = internal => match never {},
             never = log.tell_noise() => match never {},
             never = tls.watch(&log) => match never {},
@@ -289,7 +289,11 @@ impl BoundServer {
         if !graceful_recovery::flush(Duration::from_secs(2)) {
             tracing::warn!("reports of panics are still to be written");
         }
-        if report.is_clean() { Ok(report) } else { Err(Error::Forced(Box::new(report))) }
+        match broken {
+            _ if !report.is_clean() => Err(Error::Forced(Box::new(report))),
+            Some(error) => Err(Error::Accept(error)),
+            None => Ok(report),
+        }
     }
 }
 
@@ -323,14 +327,15 @@ fn watch(work: &graceful_tasks::Registry, config: &Config) -> Option<WatchdogThr
     }
 }
 
-/// Accepts on the public port until the order to end was given, and for `drain_delay` more. Gives the order.
+/// Accepts on the public port until the order to end was given, and for `drain_delay` more. Gives the order, and why it gave
+/// it itself, if the listener broke.
 async fn serve_public<S>(
     listener: Several<AnyListener>,
     proxies: &[IpPrefix],
     serve: Serve<S>,
     config: &Config,
     draining: &Draining,
-) -> Order
+) -> (Order, Option<io::Error>)
 where
     S: HttpService,
 {
@@ -357,11 +362,17 @@ where
             () = shutdown.forced() => {}
         }
     };
-    tokio::select! {
-        () = accept(public::limited(listener, config, &serve.per_address, proxies), serve, stop) => {}
-        () = over => {}
+    let ended = tokio::select! {
+        ended = accept(public::limited(listener, config, &serve.per_address, proxies), serve, stop) => ended,
+        () = over => Ok(()),
+    };
+    if let Err(error) = &ended {
+        // Nobody comes any more, and nothing mends that but a new start: whoever watches the process is to see it end.
+        server_log::broken(error);
+        shutdown.trigger();
+        registry.drain();
     }
-    order.unwrap_or_else(|| Order::given(config.budget(), draining))
+    (order.unwrap_or_else(|| Order::given(config.budget(), draining)), ended.err())
 }
 
 /// Serves the internal port, to the end of everything and beyond.
@@ -369,6 +380,7 @@ async fn serve_internal(
     listener: Option<TcpListener>,
     shutdown: &Shutdown,
     work: &graceful_tasks::Registry,
+    log: &ServerLog,
 ) -> std::convert::Infallible {
     if let Some(listener) = listener {
         let registry = Registry::builder().live_work(work).build();
@@ -377,13 +389,15 @@ async fn serve_internal(
             service: crate::stack::plain(internal::router(shutdown.readiness())),
             settings: Arc::new(Settings::default()),
             registry,
-            log: ServerLog::default(),
+            log: log.clone(),
             per_address: PerAddress::unlimited(),
             reset: ResetSwitch::new(),
             #[cfg(feature = "tls")]
             tls: Tls::default(),
         };
-        accept(Proxied::new(listener, []), serve, std::future::pending()).await;
+        if let Err(error) = accept(Proxied::new(listener, []), serve, std::future::pending()).await {
+            server_log::broken(&error);
+        }
     }
     std::future::pending().await
 }

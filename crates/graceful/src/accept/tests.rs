@@ -40,7 +40,7 @@ impl Queue {
     async fn stop(self) -> (usize, Duration) {
         let (accepted, closed) = (Arc::clone(&self.accepted), Arc::clone(&self.closed));
         let begin = Instant::now();
-        accept(Proxied::new(self, []), serve(), ready(())).await;
+        accept(Proxied::new(self, []), serve(), ready(())).await.expect("it is not broken");
         assert!(closed.load(Relaxed), "nobody new gets in, where that can be had");
         (accepted.load(Relaxed), begin.elapsed())
     }
@@ -115,5 +115,59 @@ async fn an_error_does_not_end_it() {
     assert!(took >= LAST_CALL && took < LAST_CALL + 2 * MOMENT, "errors without end are left as well: {took:?}");
 }
 
+/// Gives one error after the other, at once, as a socket does.
+struct Failing {
+    error: i32,
+    asked: Arc<AtomicUsize>,
+}
+
+impl Failing {
+    fn with(error: i32) -> Self {
+        Self { error, asked: Arc::default() }
+    }
+}
+
+impl Listener for Failing {
+    type Io = UnixStream;
+
+    async fn accept(&mut self) -> io::Result<Accepted<UnixStream>> {
+        self.asked.fetch_add(1, Relaxed);
+        Err(io::Error::from_raw_os_error(self.error))
+    }
+
+    fn local_addr(&self) -> io::Result<ListenAddr> {
+        Err(io::ErrorKind::Unsupported.into())
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn errors_that_are_there_at_once_end_it_as_well() {
+    let begin = Instant::now();
+    let end = accept(Proxied::new(Failing::with(EMFILE), []), serve(), ready(()));
+    assert!(timeout(60 * LAST_CALL, end).await.expect("it ends").is_ok());
+    assert!(begin.elapsed() < LAST_CALL + 2 * RETRY, "{:?}", begin.elapsed());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_listener_that_is_broken_is_given_up() {
+    for (errno, broken) in [(EINVAL, true), (EMFILE, false)] {
+        let listener = Failing::with(errno);
+        let asked = Arc::clone(&listener.asked);
+        let begin = Instant::now();
+        match timeout(60 * BROKEN, accept(Proxied::new(listener, []), serve(), pending())).await {
+            Ok(Err(error)) => {
+                assert!(broken, "{error}");
+                assert_eq!(error.raw_os_error(), Some(errno));
+                assert!(begin.elapsed() >= BROKEN && begin.elapsed() < 2 * BROKEN, "{:?}", begin.elapsed());
+                assert!(asked.load(Relaxed) < 30, "with longer and longer waits: {}", asked.load(Relaxed));
+            }
+            other => assert!(!broken, "connections that end give descriptors back: {other:?}"),
+        }
+    }
+}
+
 /// Too many open files, on every Unix.
 const EMFILE: i32 = 24;
+
+/// Of a socket that does not listen, or not any more, on every Unix.
+const EINVAL: i32 = 22;
