@@ -92,7 +92,7 @@ pub struct Config {
     /// How many bytes a request's body may have; beyond it 413. Default off; axum's own extractors stop at 2 MB.
     #[serde(with = "or_off")]
     pub max_body_bytes: Option<usize>,
-    /// How many connections may be open; more wait in the kernel. Default 10,000.
+    /// How many connections may be open; more wait in the kernel, and are let in when the server shuts down. Default 10,000.
     #[serde(with = "or_off")]
     pub max_connections: Option<usize>,
     /// How many connections one address (IPv6: one /64) may have open; more are closed. Default off.

@@ -104,7 +104,8 @@ impl fmt::Display for BindError {
             }
             Self::InUse { address } => write!(
                 f,
-                "cannot listen on {address}: the address is in use by another process; stop it or choose another address"
+                "cannot listen on {address}: the address is in use, by another process or another address given here \
+                 ([::] takes in 0.0.0.0); stop it or choose another address"
             ),
             Self::PermissionDenied { address, low_port: true } => write!(
                 f,
@@ -156,7 +157,7 @@ mod tests {
     #[test]
     fn each_is_one_line_that_names_the_address() {
         let kinds = [
-            (io::ErrorKind::AddrInUse, "in use by another process; stop it or choose another address"),
+            (io::ErrorKind::AddrInUse, "in use, by another process or another address given here"),
             (io::ErrorKind::PermissionDenied, "CAP_NET_BIND_SERVICE"),
             (io::ErrorKind::AddrNotAvailable, "no such address"),
             (io::ErrorKind::Other, "refuses the socket"),

@@ -13,7 +13,8 @@ use crate::{Accepted, Guarded, ListenAddr, Listener, refuse::refuse};
 /// A connection that holds a place under a [`ConnectionLimit`].
 pub type LimitedIo<Io> = Guarded<Io, Place>;
 
-/// At most so many connections at a time.
+/// At most so many connections at a time. When the [queue is closed](Listener::close_queue), whoever is in it is let in all
+/// the same: a client whose handshake the kernel has finished would be reset else, and they are no more than the queue held.
 ///
 /// ```
 /// # use graceful_listener::{BindError, Limited, Listener, TcpListener, WhenFull};
@@ -32,6 +33,7 @@ pub struct Limited<L> {
     inner: L,
     limit: ConnectionLimit,
     when_full: WhenFull,
+    queue_is_closed: bool,
 }
 
 /// What becomes of a connection for which there is no place.
@@ -53,7 +55,7 @@ impl<L> Limited<L> {
     /// holds a place in advance while it waits for a connection, so that as many places less one may stand empty, and a
     /// limit below the number of listeners leaves some of them out.
     pub fn new(inner: L, limit: impl Into<ConnectionLimit>) -> Self {
-        Self { inner, limit: limit.into(), when_full: WhenFull::default() }
+        Self { inner, limit: limit.into(), when_full: WhenFull::default(), queue_is_closed: false }
     }
 
     /// What becomes of a connection for which there is no place. Default: [`WhenFull::Wait`].
@@ -89,7 +91,7 @@ impl<L: Listener> Listener for Limited<L> {
     async fn accept(&mut self) -> io::Result<Accepted<Self::Io>> {
         if self.when_full == WhenFull::Wait {
             // Before accept, or the connection that is over the limit would be one that the client has already got.
-            let place = self.limit.take().await;
+            let place = if self.queue_is_closed { self.limit.exceed() } else { self.limit.take().await };
             let accepted = self.inner.accept().await?;
             return Ok(accepted.map_io(|io| Guarded::new(io, place.opened())));
         }
@@ -104,7 +106,8 @@ impl<L: Listener> Listener for Limited<L> {
     }
 
     fn close_queue(&mut self) -> bool {
-        self.inner.close_queue()
+        self.queue_is_closed = self.inner.close_queue();
+        self.queue_is_closed
     }
 
     fn local_addr(&self) -> io::Result<ListenAddr> {
@@ -180,6 +183,12 @@ impl ConnectionLimit {
         }
     }
 
+    /// A place, also over the limit.
+    fn exceed(&self) -> Place {
+        self.shared.taken.fetch_add(1, SeqCst);
+        Place { limit: self.clone(), open: false }
+    }
+
     fn try_take(&self) -> Option<Place> {
         let limit = self.shared.limit.load(SeqCst);
         // Pairs with the subtraction in `Place::drop`, and both with the `Notify` between them.
@@ -243,6 +252,21 @@ mod tests {
 
     use super::*;
     use crate::mock::{Scripted, accept_now};
+
+    #[tokio::test]
+    async fn who_is_in_a_queue_that_was_closed_is_let_in() {
+        let script = Scripted::endless();
+        let mut listener = Limited::new(script.listener(), 1);
+        let limit = listener.limit().clone();
+        let first = accept_now(&mut listener).expect("a place");
+        assert!(listener.close_queue());
+        let more = [0; 3].map(|_| accept_now(&mut listener).expect("it is in the queue"));
+        assert_eq!((limit.open(), script.accepted()), (4, 4));
+        drop((first, more));
+        assert_eq!(limit.open(), 0);
+        let only = limit.try_take();
+        assert!(only.is_some() && limit.try_take().is_none(), "each place was given back once");
+    }
 
     #[tokio::test]
     async fn over_the_limit_the_next_one_is_not_accepted() {

@@ -116,6 +116,10 @@ impl Listener for ScriptedListener {
         .await
     }
 
+    fn close_queue(&mut self) -> bool {
+        true
+    }
+
     fn local_addr(&self) -> io::Result<ListenAddr> {
         Ok(ListenAddr::Tcp(LOCAL))
     }

@@ -7,7 +7,7 @@ use std::{
 
 /// A range of IP addresses: `10.0.0.0/8`, `2001:db8::/32`, or a single address, `::1`.
 ///
-/// IPv4 ranges in IPv6 clothes (`::ffff:10.0.0.0/104`) are taken as IPv4, and so is an address that is looked up: an IPv6
+/// IPv4 ranges in IPv6 clothes (`::ffff:10.0.0.0/104`, of 96 bits at least) are taken as IPv4, and so is an address that is looked up: an IPv6
 /// range never contains an IPv4 address.
 ///
 /// ```
@@ -96,9 +96,14 @@ impl FromStr for IpPrefix {
         let addr: IpAddr = addr.parse().map_err(|_| error())?;
         // `u8::from_str` would also take "+8".
         let digits = !bits.is_empty() && bits.bytes().all(|b| b.is_ascii_digit());
-        let most = if addr.is_ipv4() { 32 } else { 128 };
+        let (least, most) = match addr {
+            IpAddr::V4(_) => (0, 32),
+            // What is shorter is a slip: of `::ffff:10.0.0.0/8` eight bits of zeros would count.
+            IpAddr::V6(addr) if addr.to_ipv4_mapped().is_some() => (96, 128),
+            IpAddr::V6(_) => (0, 128),
+        };
         match bits.parse() {
-            Ok(bits) if digits && bits <= most => Ok(Self::new(addr, bits)),
+            Ok(bits) if digits && (least..=most).contains(&bits) => Ok(Self::new(addr, bits)),
             _ => Err(error()),
         }
     }
@@ -152,9 +157,19 @@ mod tests {
 
     #[test]
     fn what_is_not_a_range() {
-        for text in
-            ["", "/", "10.0.0.0/", "10.0.0.0/33", "::/129", "::/256", "10.0.0.0/+8", "10/8", "a", "10.0.0.0/8/8"]
-        {
+        for text in [
+            "",
+            "/",
+            "10.0.0.0/",
+            "10.0.0.0/33",
+            "::/129",
+            "::/256",
+            "10.0.0.0/+8",
+            "10/8",
+            "a",
+            "10.0.0.0/8/8",
+            "::ffff:10.0.0.0/8",
+        ] {
             let error = text.parse::<IpPrefix>().expect_err(text).to_string();
             assert!(error.contains(&format!("{text:?}")), "the message names what was given: {error}");
         }

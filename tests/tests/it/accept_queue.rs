@@ -5,13 +5,14 @@ use std::{
     future::IntoFuture,
     io::Write,
     net::{SocketAddr, TcpStream},
+    sync::Arc,
 };
 
 use axum::{Router, routing::get};
 use graceful::{Config, Server, Shutdown};
 use nix::sys::signal::Signal;
 use tests::{Client, PATIENCE, within};
-use tokio::time::Instant;
+use tokio::{sync::Semaphore, time::Instant};
 
 use crate::playground;
 
@@ -53,6 +54,53 @@ async fn check(max_connections: Option<usize>) {
 
     let mut clients = wait_in_the_kernel(address, &shutdown).await;
     assert_eq!(lost(&mut clients).await, [0, 0], "of {EACH} idle and {EACH} queued clients");
+    let report = within("the server to end", server).await.expect("no panic").expect("a clean end");
+    assert!(report.is_clean(), "{report}");
+}
+
+/// And so are they if nobody leaves.
+#[tokio::test]
+async fn who_waits_for_a_place_that_nobody_leaves_is_served() {
+    let (begun, release) = (Arc::new(Semaphore::new(0)), Arc::new(Semaphore::new(0)));
+    let held = {
+        let (begun, release) = (Arc::clone(&begun), Arc::clone(&release));
+        async move || {
+            begun.add_permits(1);
+            release.acquire().await.expect("open").forget();
+            "done\n"
+        }
+    };
+    let mut config = Config::default();
+    config.listen = "127.0.0.1:0".to_owned();
+    config.debug_listen = None;
+    config.max_connections = Some(2);
+    let bound = Server::new(router().route("/held", get(held))).config(config).bind().await.expect("a free port");
+    let (address, shutdown) = (bound.local_addr().expect("an address"), bound.shutdown());
+    #[expect(clippy::disallowed_methods, reason = "the test waits for it")]
+    let server = tokio::spawn(bound.run());
+
+    let mut held = Vec::new();
+    for _ in 0..2 {
+        let mut client = Client::connect(address).await;
+        client.send("GET /held HTTP/1.1\r\nhost: test\r\n\r\n").await;
+        within("its handler", begun.acquire()).await.expect("open").forget();
+        held.push(client);
+    }
+    let mut waiting = Vec::new();
+    for _ in 0..20 {
+        let mut client = Client::connect(address).await;
+        client.send(REQUEST).await;
+        waiting.push(client);
+    }
+    shutdown.trigger();
+    for client in &mut waiting {
+        let answer = within("an answer", client.try_answer()).await.expect("no handshake is taken back");
+        assert_eq!(answer.status, 200);
+    }
+    release.add_permits(2);
+    for client in &mut held {
+        assert_eq!(client.answer().await.body, "done\n");
+    }
     let report = within("the server to end", server).await.expect("no panic").expect("a clean end");
     assert!(report.is_clean(), "{report}");
 }

@@ -80,8 +80,8 @@ async fn an_address_in_use_says_so() {
         assert_eq!(
             error.to_string(),
             format!(
-                "cannot listen on {address}: the address is in use by another process; \
-                 stop it or choose another address"
+                "cannot listen on {address}: the address is in use, by another process or another address given \
+                 here ([::] takes in 0.0.0.0); stop it or choose another address"
             )
         );
         assert!(!error.is_usage());
