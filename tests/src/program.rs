@@ -68,14 +68,14 @@ impl Program {
         Self::listening(&mut command).await
     }
 
-    /// Starts the program where a process may have so many descriptors.
+    /// Starts the program under a limit, as `ulimit` takes it.
     ///
     /// # Panics
     ///
     /// If it does not start.
-    pub async fn start_with_descriptors(path: &str, descriptors: u32, args: &[&str]) -> Self {
+    pub async fn start_limited(path: &str, limit: &str, args: &[&str]) -> Self {
         let mut command = command("sh");
-        command.args(["-c", &format!(r#"ulimit -n {descriptors}; exec "$0" "$@""#), path]);
+        command.args(["-c", &format!(r#"ulimit {limit}; exec "$0" "$@""#), path]);
         command.args(["--listen", "127.0.0.1:0", "--debug-listen", "127.0.0.1:0"]).args(args);
         Self::listening(&mut command).await
     }

@@ -91,6 +91,7 @@
 mod accept;
 mod axum_listener;
 mod config;
+mod descriptors;
 mod error;
 pub mod handler;
 mod internal;

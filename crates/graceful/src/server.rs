@@ -17,7 +17,7 @@ pub(crate) use self::drain::{Draining, late, tell_late};
 use crate::{
     Config, Error, Report,
     accept::{Serve, accept},
-    internal, last_resort,
+    descriptors, internal, last_resort,
     public::{self, PerAddress},
     server_log::{self, ServerLog},
     stack::{Refusals, stack},
@@ -129,7 +129,8 @@ impl Server {
         self
     }
 
-    /// Reads the certificates, installs the signal handlers and binds both ports. Nothing is accepted yet, but clients can
+    /// Raises the soft limit of open files if [`Config::max_connections`] needs it and the hard one lets it, reads the
+    /// certificates, installs the signal handlers and binds both ports. Nothing is accepted yet, but clients can
     /// connect: they wait in the kernel.
     ///
     /// From here on a signal does not kill the process any more: one that comes before [`BoundServer::run`] ends the server
@@ -140,6 +141,7 @@ impl Server {
     /// [`Error::Config`], [`Error::Tls`](crate::Error), [`Error::Signals`], [`Error::Bind`].
     pub async fn bind(self) -> Result<BoundServer, Error> {
         self.config.check()?;
+        descriptors::make_room(&self.config);
         #[cfg(feature = "tls")]
         let tls = Tls::load(&self.config, self.tls)?;
         #[cfg(not(feature = "tls"))]

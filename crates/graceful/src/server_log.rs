@@ -50,6 +50,15 @@ pub(crate) fn cannot_accept(error: &io::Error) {
     );
 }
 
+/// As many connections as are allowed will not be had.
+#[cfg(unix)]
+pub(crate) fn few_descriptors(files: u64, connections: u64) {
+    tracing::warn!(
+        target: TARGET, kind = "descriptors", source = "http", files, connections,
+        "fewer files may be open than connections: raise the hard limit (LimitNOFILE=, ulimit -n) or lower max_connections"
+    );
+}
+
 /// Nothing can be accepted any more.
 pub(crate) fn broken(error: &io::Error) {
     tracing::error!(target: TARGET, kind = "accept", source = "http", %error, "the listener is broken");

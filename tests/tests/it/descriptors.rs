@@ -10,7 +10,7 @@ use crate::PLAYGROUND;
 
 #[tokio::test]
 async fn they_are_used_up_and_it_lives_on() {
-    let program = Program::start_with_descriptors(PLAYGROUND, 64, &["--idle-timeout", "off"]).await;
+    let program = Program::start_limited(PLAYGROUND, "-n 64", &["--idle-timeout", "off"]).await;
     let mut kept = Client::connect(program.address()).await;
     assert_eq!(kept.get("/healthz").await.status, 200);
     // More than it can take; the kernel takes them for it.
@@ -42,4 +42,29 @@ async fn they_are_used_up_and_it_lives_on() {
     assert_eq!(ended.code, Some(0), "{}", ended.stderr);
     let warnings = ended.log.lines().iter().filter(|line| line["kind"] == "accept" && line["level"] == "WARN").count();
     assert!(warnings <= 3, "one a burst, not one a failure: {warnings}");
+}
+
+#[tokio::test]
+async fn the_soft_limit_is_raised_to_what_the_connections_need() {
+    let program = Program::start_limited(PLAYGROUND, "-Sn 64", &["--max-connections", "200"]).await;
+    let mut clients = Vec::new();
+    for _ in 0..150 {
+        clients.push(Client::connect(program.address()).await);
+    }
+    for client in &mut clients {
+        assert_eq!(client.get("/healthz").await.status, 200);
+    }
+    let ended = program.terminate().await;
+    assert!(!ended.log.lines().iter().any(|line| line["kind"] == "descriptors" || line["kind"] == "accept"));
+}
+
+#[tokio::test]
+async fn a_hard_limit_that_is_too_low_is_told_at_the_start() {
+    let program = Program::start_limited(PLAYGROUND, "-n 256", &["--max-connections", "200"]).await;
+    let warning =
+        program.log().lines().into_iter().find(|line| line["kind"] == "descriptors").expect("before it listens");
+    assert_eq!(
+        (&warning["level"], &warning["files"], &warning["connections"]),
+        (&"WARN".into(), &256.into(), &200.into())
+    );
 }

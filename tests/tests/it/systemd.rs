@@ -1,12 +1,15 @@
 //! What systemd is told, by a socket that stands in for it.
 
-use std::time::Duration;
+use std::{net::TcpListener, os::fd::AsRawFd, time::Duration};
 
-use nix::sys::signal::Signal;
-use tests::within;
+use nix::sys::{
+    signal::Signal,
+    socket::{Shutdown, shutdown},
+};
+use tests::{Client, Program, within};
 use tokio::net::UnixDatagram;
 
-use crate::playground_with;
+use crate::{PRODUCTION, playground_with};
 
 async fn next(systemd: &UnixDatagram) -> String {
     let mut message = [0; 256];
@@ -88,4 +91,18 @@ async fn a_runtime_that_is_stuck_is_not_alive() {
     assert!(silent, "ten pings were due in that second");
     drop(program);
     let _ = std::fs::remove_dir_all(folder);
+}
+
+/// Whoever watches the process sees it end, and starts it anew: it would be there for nobody.
+#[tokio::test]
+async fn a_socket_that_is_shut_down_ends_the_server() {
+    let socket = TcpListener::bind("127.0.0.1:0").expect("a free port");
+    let ours = socket.try_clone().expect("a descriptor");
+    let program = Program::start_on(PRODUCTION, socket, &[]).await;
+    assert_eq!(Client::connect(program.address()).await.get("/healthz").await.status, 200);
+    shutdown(ours.as_raw_fd(), Shutdown::Both).expect("a socket");
+    let ended = program.ended().await;
+    assert_eq!(ended.code, Some(1), "{}", ended.stderr);
+    assert!(ended.stderr.contains("no connection can be accepted any more"), "{}", ended.stderr);
+    assert!(ended.log.lines().iter().any(|line| line["message"] == "server stopped"), "in order");
 }
