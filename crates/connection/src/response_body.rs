@@ -30,13 +30,17 @@ impl<B> ResponseBody<B> {
 }
 
 impl<B: Body<Data = Bytes>> ResponseBody<B> {
-    /// Sends none of it, but says in `headers` how long it is, as in the answer to a `GET` (RFC 9110, 9.3.2).
-    pub(crate) fn withhold(&mut self, headers: &mut HeaderMap) {
+    /// Says in `headers` how long it is, for the answer to a `HEAD`, which is that to a `GET` (RFC 9110, 9.3.2).
+    pub(crate) fn tell_length(&self, headers: &mut HeaderMap) {
         if !self.body.is_end_stream()
             && let Some(length) = self.body.size_hint().exact()
         {
             headers.entry(CONTENT_LENGTH).or_insert_with(|| length.into());
         }
+    }
+
+    /// Sends none of it.
+    pub(crate) const fn withhold(&mut self) {
         self.withheld = true;
     }
 }

@@ -14,7 +14,8 @@ use graceful_answer::AnswerBody;
 use graceful_tasks as tasks;
 use http::{
     Extensions, HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Uri, Version,
-    header::{CONNECTION, CONTENT_TYPE, EXPECT, UPGRADE},
+    header::{CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, EXPECT, UPGRADE},
+    response::Parts,
 };
 use http_body::Body;
 use hyper::body::Incoming;
@@ -346,10 +347,30 @@ fn wrap<A, B: Body<Data = Bytes>>(
 ) -> Response<ResponseBody<B>> {
     let (mut head, inner) = response.into_parts();
     let mut body = ResponseBody::new(body(inner), flags.version, guard);
-    if flags.head {
-        body.withhold(&mut head.headers);
+    if flags.head || has_no_content(head.status) {
+        leave_out(&mut body, &mut head, flags);
     }
     Response::from_parts(head, body)
+}
+
+const fn has_no_content(status: StatusCode) -> bool {
+    matches!(status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED)
+}
+
+/// Whoever gave it: a client takes content where there is none for a breach of the protocol (RFC 9113, 8.1.1).
+#[inline(never)]
+fn leave_out<B: Body<Data = Bytes>>(body: &mut ResponseBody<B>, head: &mut Parts, flags: Flags) {
+    if has_no_content(head.status) {
+        // Never right with 204 (RFC 9110, 8.6). With 304 it would be the length that a 200 had, and axum tells that of
+        // the 304 itself.
+        head.headers.remove(CONTENT_LENGTH);
+    } else {
+        body.tell_length(&mut head.headers);
+    }
+    // hyper does, over HTTP/1.
+    if flags.is_http2() {
+        body.withhold();
+    }
 }
 
 /// What a response's head says about the connection. Before it is taken apart: a head that was borrowed is copied once more

@@ -3,6 +3,8 @@
 
 use std::{fs, path::PathBuf, process::Stdio};
 
+use axum::{Router, http::StatusCode, routing::get};
+use graceful::{Config, Server};
 use tests::within;
 use tokio::{io::AsyncWriteExt, process::Command};
 
@@ -70,6 +72,31 @@ async fn curl_in_the_clear() {
     let Some(text) = curl(&["-I", &url("/big?bytes=1000")]).await else { return };
     assert!(text.to_lowercase().contains("content-length: 1000") && text.contains("1.1 200 1\n"), "{text}");
     assert_eq!(program.terminate().await.code, Some(0));
+}
+
+/// A handler of axum's may well say something together with a status that has no content.
+#[tokio::test]
+async fn curl_takes_an_answer_that_has_no_content() {
+    let mut config = Config::default();
+    config.listen = "127.0.0.1:0".to_owned();
+    config.debug_listen = None;
+    let app = Router::new()
+        .route("/gone", get(async || (StatusCode::NO_CONTENT, "gone")))
+        .route("/same", get(async || (StatusCode::NOT_MODIFIED, "same")));
+    let bound = Server::new(app).config(config).bind().await.expect("a free port");
+    let (address, shutdown) = (bound.local_addr().expect("TCP"), bound.shutdown());
+    let client = async {
+        for (version, word) in [("--http1.1", "1.1"), ("--http2-prior-knowledge", "2")] {
+            for (path, status) in [("gone", "204"), ("same", "304")] {
+                let Some(text) = curl(&["-i", version, &format!("http://{address}/{path}")]).await else { continue };
+                assert!(text.ends_with(&format!("\n{word} {status} 1\n")), "{text}");
+                assert!(!text.contains("content-length") && !text.contains(path), "{version} {path}: {text}");
+            }
+        }
+        shutdown.trigger();
+    };
+    let (report, ()) = tokio::join!(bound.run(), client);
+    assert!(report.expect("a clean end").is_clean());
 }
 
 #[tokio::test]

@@ -398,3 +398,32 @@ async fn force_ends_a_tunnel_and_a_drain_does_not() {
     assert!(echo.data().await.is_none_or(|end| end.is_err()), "cut");
     client.registry.closed().await;
 }
+
+/// RFC 9110, 9.3.2: hyper leaves it out over HTTP/1, and not over HTTP/2, where a client takes it for a breach of the
+/// protocol (RFC 9113, 8.1.1).
+#[tokio::test(start_paused = true, crate = "crate::checked")]
+async fn an_answer_to_head_has_no_content() {
+    let client = handshake(connect()).await;
+    for (path, length) in [("/big", Some("1048576")), ("/", Some("2")), ("/endless", None)] {
+        let mut send = client.send.clone().ready().await.expect("open");
+        let request = Request::head(format!("http://x{path}")).body(()).expect("a request");
+        let response = send.send_request(request, true).expect("open").0.await.expect(path);
+        let told = response.headers().get("content-length").map(|length| length.to_str().expect("digits"));
+        assert_eq!(told, length, "{path}: as for GET");
+        assert!(response.body().is_end_stream(), "{path}: known with the head");
+    }
+    assert_eq!(client.registry.gauges().requests, 0, "nothing is left of them");
+}
+
+/// RFC 9110, 15.3.5 and 15.4.5, and 8.6 for the length.
+#[tokio::test(start_paused = true, crate = "crate::checked")]
+async fn an_answer_without_content_has_none_whatever_the_service_gives() {
+    let client = handshake(connect()).await;
+    for path in ["/204", "/204-and-more", "/304", "/304-and-more"] {
+        let response = get(&client.send, path).await.expect(path);
+        assert_eq!(response.status().as_str(), &path[1..4]);
+        assert_eq!(response.headers().get("content-length"), None, "{path}");
+        assert!(response.body().is_end_stream(), "{path}: known with the head");
+    }
+    assert_eq!(client.registry.gauges().requests, 0, "nothing is left of them");
+}

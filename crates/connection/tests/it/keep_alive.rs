@@ -50,11 +50,24 @@ async fn an_answer_without_a_body_keeps_the_connection() {
     for (request, status) in [
         ("GET /204 HTTP/1.1\r\nhost: x\r\n\r\n", 204),
         ("GET /304 HTTP/1.1\r\nhost: x\r\n\r\n", 304),
+        ("GET /204-and-more HTTP/1.1\r\nhost: x\r\n\r\n", 204),
+        ("GET /304-and-more HTTP/1.1\r\nhost: x\r\n\r\n", 304),
         ("HEAD / HTTP/1.1\r\nhost: x\r\n\r\n", 200),
         ("GET /204 HTTP/1.0\r\nconnection: keep-alive\r\n\r\n", 204),
         ("HEAD / HTTP/1.0\r\nconnection: keep-alive\r\n\r\n", 200),
     ] {
         assert!(is_kept_after(request, status).await, "{request:?}");
+    }
+}
+
+/// RFC 9110, 8.6. A proxy that believed it would wait for what does not come.
+#[tokio::test(start_paused = true, crate = "crate::checked")]
+async fn what_has_no_content_tells_no_length() {
+    for path in ["/204", "/204-and-more", "/304", "/304-and-more"] {
+        let mut client = connect();
+        client.send(&format!("GET {path} HTTP/1.1\r\nhost: x\r\n\r\n")).await;
+        let head = client.head().await;
+        assert!(!head.contains("content-length"), "{head}");
     }
 }
 

@@ -195,6 +195,13 @@ async fn handle(request: Request<RequestBody>) -> Result<Response<Body>, Infalli
         }
         "/204" => status(StatusCode::NO_CONTENT, ""),
         "/304" => status(StatusCode::NOT_MODIFIED, ""),
+        // As axum answers for a handler that says something with them.
+        "/204-and-more" | "/304-and-more" => {
+            let code = if path.starts_with("/204") { StatusCode::NO_CONTENT } else { StatusCode::NOT_MODIFIED };
+            let mut response = status(code, "more");
+            response.headers_mut().insert("content-length", 4.into());
+            response
+        }
         "/say-close" => {
             let mut response = text("closing");
             response.headers_mut().insert("connection", "close".parse().expect("ASCII"));
