@@ -7,6 +7,7 @@
 //!   `Panicked`), and each knows its usual status and the few words that a client may read.
 //! - [`Answer`]: turns a cause into a response. A closure is one; so are [`PlainText`], the default of every layer, and
 //!   [`ProblemDetails`] (RFC 9457).
+//! - [`without_content`]: what of a response is sent to a `HEAD`.
 //! - [`AnswerBody`]: the body of a service that answers either with the inner service's body or with a short text of
 //!   its own. No box: two kinds of body is an enum.
 //!
@@ -36,6 +37,7 @@
 
 mod body;
 mod formats;
+mod head;
 
 use std::time::Duration;
 
@@ -44,6 +46,7 @@ use http::{Response, StatusCode};
 
 pub use self::body::AnswerBody;
 pub use self::formats::{PlainText, ProblemDetails};
+pub use self::head::without_content;
 
 /// Why a layer answers instead of the handler.
 pub trait Cause {
@@ -65,7 +68,8 @@ pub trait Cause {
 /// Turns a cause into the response that the client gets.
 ///
 /// Implemented for closures, for [`PlainText`] and for [`ProblemDetails`]. It runs on a worker thread while a request
-/// waits: it must not block. The layers send what it returns as it is; a status of 5xx is not enforced.
+/// waits: it must not block. The layers send what it returns as it is, to a `HEAD` [without its content](without_content); a
+/// status of 5xx is not enforced.
 pub trait Answer<C: ?Sized>: Send + Sync + 'static {
     /// The response for this cause.
     fn answer(&self, cause: &C) -> Response<Bytes>;

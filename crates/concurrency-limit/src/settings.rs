@@ -1,8 +1,8 @@
 use std::{fmt, sync::Arc, time::Duration};
 
-use graceful_answer::Answer;
+use graceful_answer::{Answer, without_content};
 use http::{
-    HeaderMap, Request, Response, Version,
+    HeaderMap, Method, Request, Response, Version,
     header::{CONTENT_LENGTH, EXPECT},
 };
 use http_body::Body;
@@ -42,6 +42,9 @@ impl<A> Settings<A> {
         ReqBody: Body,
     {
         let mut response = self.answer.answer(&Overloaded::new(reason, self.retry_after));
+        if request.method() == Method::HEAD {
+            return without_content(response).map(ResponseBody::answer);
+        }
         if !self.should_drain(&request) {
             return response.map(ResponseBody::answer);
         }

@@ -104,7 +104,8 @@ impl std::error::Error for Aborted {}
 /// The stack unwinds up to the recovery layer, so destructors run. No panic hook runs, no error is logged (one line at
 /// `DEBUG` is), nothing is counted. Then the response is cut: over HTTP/1 the connection is closed, without a status line
 /// if the head was not out yet; over HTTP/2 the stream is reset with `INTERNAL_ERROR` and the other streams go on. One
-/// case is left: a `HEAD` request over HTTP/1, whose body nobody polls, gets an empty 500 and then the close.
+/// case is left: an answer to `HEAD` has no body that could be cut. Where the server does not poll it (hyper over HTTP/1, and
+/// `graceful` over both) the client gets an empty 500, and over HTTP/1 then the close.
 ///
 /// # Panics
 ///

@@ -8,7 +8,7 @@ use std::{
 };
 
 use bytes::Bytes;
-use graceful_answer::{Answer, PlainText};
+use graceful_answer::{Answer, PlainText, without_content};
 use http::{HeaderValue, Method, Request, Response, StatusCode, Version, header::CONNECTION, uri::PathAndQuery};
 
 use crate::{
@@ -134,7 +134,11 @@ impl Watch {
             Cut::Aborted => Err(cut),
         };
         match answered {
-            Ok(response) => response.map(|text: Bytes| ResponseBody::answer(text, self)),
+            Ok(response) => {
+                let is_head = self.seen.as_ref().is_some_and(|seen| seen.method == Method::HEAD);
+                let response = if is_head { without_content(response) } else { response };
+                response.map(|text: Bytes| ResponseBody::answer(text, self))
+            }
             Err(cut) => {
                 // A service has to answer something, so it answers what no connection can send: a body that fails before
                 // the head is flushed. Where nobody polls it (HEAD) the status and the header say what they can; HTTP/2

@@ -357,6 +357,19 @@ async fn over_http2_a_client_that_leaves_meets_a_panic_in_the_bodys_drop() {
     assert_eq!(capture.one().get("where"), Some("drop"));
 }
 
+/// hyper leaves the content of an answer to `HEAD` out over HTTP/1 only.
+#[tokio::test]
+async fn over_http2_the_answer_to_head_has_no_content() {
+    let (_capture, _guard) = Capture::start();
+    let (client, _) = serve_around(true).await;
+    let mut send = h2_client(client).await;
+    let request = Request::head("http://test/panic").body(()).expect("a request");
+    let (response, _) = send.send_request(request, true).expect("a stream");
+    let response = response.await.expect("a client takes content for a breach of the protocol");
+    assert_eq!((response.status().as_u16(), response.body().is_end_stream()), (500, true));
+    assert_eq!(response.headers()["content-length"], "14", "what GET would have sent");
+}
+
 #[tokio::test]
 async fn an_empty_body_stays_empty() {
     let layer = RecoveryLayer::new();

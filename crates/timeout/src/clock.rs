@@ -2,7 +2,7 @@
 
 use std::{cell::Cell, time::Duration};
 
-use http::Request;
+use http::{Method, Request};
 use tokio::time::Instant;
 
 use crate::Deadline;
@@ -44,16 +44,26 @@ pub(crate) struct Clock {
     outer: Limit,
     /// Whether the request carries this clock's [`Deadline`].
     shown: bool,
+    /// Whether the request is a `HEAD`.
+    head: bool,
 }
 
 impl Clock {
     /// Starts now.
     pub(crate) fn start(limit: Limit, patience: Limit) -> Self {
-        Self { start: Instant::now(), limit: limit.min(patience), patience, outer: Limit::NONE, shown: false }
+        Self {
+            start: Instant::now(),
+            limit: limit.min(patience),
+            patience,
+            outer: Limit::NONE,
+            shown: false,
+            head: false,
+        }
     }
 
-    /// Takes note of the deadline of a timeout further out, and shows this one's to the handler if `show`.
+    /// Takes note of the method and of the deadline of a timeout further out, and shows this one's to the handler if `show`.
     pub(crate) fn attach<B>(&mut self, request: &mut Request<B>, show: bool) {
+        self.head = request.method() == Method::HEAD;
         let extensions = request.extensions_mut();
         self.shown = show;
         if !show {
@@ -69,6 +79,10 @@ impl Clock {
     /// When the timeout gives up on the handler, and after how long that is.
     pub(crate) fn end(&self) -> Option<(Instant, Duration)> {
         self.limit.duration().map(|limit| (self.start + limit, limit))
+    }
+
+    pub(crate) const fn is_of_head(&self) -> bool {
+        self.head
     }
 
     pub(crate) fn deadline(&self) -> Deadline {

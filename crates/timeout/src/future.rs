@@ -55,12 +55,11 @@ where
         if let Poll::Ready(result) = poll {
             return Poll::Ready(result.map(|response| response.map(AnswerBody::inner)));
         }
-        let Some((at, limit)) = this.clock.as_ref().and_then(Clock::end) else {
-            return Poll::Pending;
-        };
+        let Some(clock) = this.clock else { return Poll::Pending };
+        let Some((at, limit)) = clock.end() else { return Poll::Pending };
         ready!(this.alarm.poll_until(cx, at));
         // The client must not read "timed out" while the handler is still at work.
         this.handler.set(None);
-        Poll::Ready(Ok(this.refusal.answer(limit)))
+        Poll::Ready(Ok(this.refusal.answer(limit, clock.is_of_head())))
     }
 }

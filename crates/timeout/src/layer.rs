@@ -1,6 +1,6 @@
 use std::time::Duration;
 
-use graceful_answer::{Answer, AnswerBody, PlainText};
+use graceful_answer::{Answer, AnswerBody, PlainText, without_content};
 use http::{Response, StatusCode};
 use tower_layer::{Layer, Stack};
 
@@ -47,11 +47,15 @@ impl<A> Settings<A> {
 }
 
 impl<A: Answer<Elapsed>> Refusal<A> {
-    pub(crate) fn answer<B>(&self, limit: Duration) -> Response<AnswerBody<B>> {
+    /// What is sent in place of a handler's response; without its content `to_head`.
+    pub(crate) fn answer<B>(&self, limit: Duration, to_head: bool) -> Response<AnswerBody<B>> {
         let elapsed = Elapsed { limit, status: self.status, message: self.message };
-        let mut response = self.answer.answer(&elapsed).map(AnswerBody::answer);
+        let mut response = self.answer.answer(&elapsed);
         response.extensions_mut().insert(elapsed);
-        response
+        if to_head {
+            response = without_content(response);
+        }
+        response.map(AnswerBody::answer)
     }
 }
 

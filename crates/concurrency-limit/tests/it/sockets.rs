@@ -6,8 +6,8 @@ use axum::{Router, body::Body as AxumBody, routing::get as route};
 use bytes::Bytes;
 use futures_util::{future::join_all, stream};
 use graceful_concurrency_limit::ConcurrencyLimitLayer;
-use http::{Request, Response, StatusCode};
-use http_body::Frame;
+use http::{Method, Request, Response, StatusCode};
+use http_body::{Body, Frame};
 use http_body_util::{BodyExt, Empty, StreamBody};
 use hyper::client::conn::http2::SendRequest;
 use hyper_util::{
@@ -292,6 +292,20 @@ async fn http2_streams_count_one_by_one() {
     work.finish(1);
     assert_eq!(soon(first.collect()).await.expect("a whole body").to_bytes(), "part part ");
     until(&limit, |stats| stats.in_flight == 0).await;
+}
+
+/// axum leaves it out for its handlers, hyper over HTTP/1 only.
+#[tokio::test]
+async fn http2_the_answer_to_head_has_no_content() {
+    let layer = ConcurrencyLimitLayer::new(0).max_queue(0);
+    let around = Router::new().fallback_service(layer.layer(two_routes(&Work::new())));
+    let mut client = http2(serve(around).await).await;
+    let mut request = empty("/a");
+    *request.method_mut() = Method::HEAD;
+    let refused = soon(client.send_request(request)).await.expect("a head");
+    assert_eq!(refused.status(), 503);
+    assert_eq!(refused.headers()["content-length"], "11", "what GET would have sent");
+    assert!(refused.body().is_end_stream(), "a client takes content for a breach of the protocol");
 }
 
 #[tokio::test]

@@ -10,7 +10,8 @@ use axum::{
 };
 use bytes::Bytes;
 use graceful_timeout::{BodyDeadlineLayer, Deadline, RouteTimeoutLayer, TimeoutLayer};
-use http::{Request, Response};
+use http::{Method, Request, Response};
+use http_body::Body as _;
 use http_body_util::{BodyExt, Empty, Full};
 use hyper::{client::conn::http2, server::conn};
 use hyper_util::{
@@ -221,6 +222,18 @@ async fn on_http2_the_other_streams_go_on() {
     chunks.send(Ok(Bytes::from_static(b"after"))).await.unwrap();
     drop(chunks);
     assert_eq!(body.collect().await.unwrap().to_bytes(), "after", "a stream whose head was out is never cut");
+}
+
+/// hyper leaves it out over HTTP/1 only.
+#[tokio::test(start_paused = true)]
+async fn on_http2_the_answer_to_head_has_no_content() {
+    let mut sender = http2(Router::new().route("/slow", slow())).await;
+    let mut request = h2_get("/slow");
+    *request.method_mut() = Method::HEAD;
+    let answer = sender.send_request(request).await.unwrap();
+    assert_eq!(answer.status(), 503);
+    assert_eq!(answer.headers()["content-length"], "17", "what GET would have sent");
+    assert!(answer.body().is_end_stream(), "a client takes content for a breach of the protocol");
 }
 
 #[tokio::test(start_paused = true)]
