@@ -1,6 +1,7 @@
 //! The stack, in one place, in its order.
 
 mod answers;
+mod body_limit;
 mod refusals;
 mod route;
 mod router;
@@ -18,7 +19,7 @@ use http::Extensions;
 use tower::ServiceBuilder;
 
 pub(crate) use self::refusals::Refusals;
-use self::{answers::Answers, route::Routes, router::RouterService};
+use self::{answers::Answers, body_limit::BodyLimit, route::Routes, router::RouterService};
 use crate::{Config, RequestIdFormat, logging};
 
 /// Puts the layers around the finished router, outermost first.
@@ -49,19 +50,15 @@ pub(crate) fn stack(router: Router, config: &Config) -> impl HttpService + Sync 
         .layer(RecoveryLayer::new().answer(answers))
         .layer(limit)
         .layer(timeout)
-        .service(RouterService::new(finish(router, config)))
+        .service(RouterService::new(finish(router, config), BodyLimit::of(config)))
 }
 
 /// A router of our own, without the stack.
 pub(crate) fn plain(router: Router) -> impl HttpService + Sync + use<> {
-    RouterService::new(Routes::new(router.with_state(()), false))
+    RouterService::new(Routes::new(router.with_state(()), false), None)
 }
 
 fn finish(router: Router, config: &Config) -> Routes {
-    let router = match config.max_body_bytes {
-        Some(max) => router.layer(tower_http::limit::RequestBodyLimitLayer::new(max)),
-        None => router,
-    };
     // `with_state` as `axum::serve` does: without it, every request makes its route anew, from a handler and its layers.
     Routes::new(router.with_state(()), config.route_names)
 }

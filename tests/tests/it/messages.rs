@@ -2,10 +2,10 @@
 //! and its neighbours, hyper's `parse_errors_send_4xx_response`, and what smuggles requests. Each case has a request
 //! behind it; behind what is refused it is never answered.
 
-use tests::{Line, within};
+use tests::{Client, Line, within};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
-use crate::transport::Server;
+use crate::{playground, transport::Server};
 
 const BEHIND: &str = "GET /canary HTTP/1.1\r\nhost: x\r\n\r\n";
 
@@ -152,6 +152,32 @@ async fn all(encrypted: bool) {
     let all = ended.log.lines().iter().filter(|line| line.is_access()).count();
     assert_eq!(all, REFUSED.len() + LAST.len() + 2 * SERVED.len(), "and whatever was answered is on record, once");
     assert!(!ended.log.lines().iter().any(|line: &Line| line["message"] == "panic"));
+}
+
+/// It is answered before any of it is read, and by the handler where its length is not told.
+#[tokio::test]
+async fn a_body_that_is_too_big_is_answered_as_everything_else() {
+    for (args, kind, told) in [
+        (&["--max-body-bytes", "10"][..], "text/plain; charset=utf-8", "request body too large"),
+        (&["--max-body-bytes", "10", "--problem-details"], "application/problem+json", "\"status\":413,"),
+    ] {
+        let program = playground(args).await;
+        let mut client = Client::connect(program.address()).await;
+        client.send("POST /echo HTTP/1.1\r\nhost: x\r\ncontent-length: 11\r\n\r\n").await;
+        let answer = client.answer().await;
+        assert_eq!((answer.status, answer.header("content-type")), (413, Some(kind)), "{}", answer.body);
+        assert!(answer.body.contains(told), "{}", answer.body);
+        drop(client);
+
+        let mut client = Client::connect(program.address()).await;
+        for (body, status) in [("a\r\n0123456789", 200), ("b\r\n0123456789a", 413)] {
+            let chunked = "POST /echo HTTP/1.1\r\nhost: x\r\ntransfer-encoding: chunked\r\n\r\n";
+            client.send(format!("{chunked}{body}\r\n0\r\n\r\n")).await;
+            assert_eq!(client.answer().await.status, status, "{body}");
+        }
+        drop(client);
+        assert_eq!(program.terminate().await.code, Some(0));
+    }
 }
 
 #[tokio::test]

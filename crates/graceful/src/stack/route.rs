@@ -145,7 +145,7 @@ mod tests {
                 false
             }
         });
-        let service = ServiceBuilder::new().layer(log).service(RouterService::new(Routes::new(router, true)));
+        let service = ServiceBuilder::new().layer(log).service(RouterService::new(Routes::new(router, true), None));
         for (method, path) in requests {
             let request = Request::builder().method(*method).uri(*path).body(Body::empty()).expect("a good request");
             service.clone().oneshot(request).await.expect("a router does not fail");

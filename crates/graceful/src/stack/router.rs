@@ -11,17 +11,18 @@ use graceful_connection::Pieces;
 use http::{Request, Response, Version};
 use tower_service::Service;
 
-use super::route::Routes;
+use super::{body_limit::BodyLimit, route::Routes};
 
 /// The router as the layers call it, with whatever body they make of a request's.
 #[derive(Clone, Debug)]
 pub(super) struct RouterService {
     routes: Routes,
+    limit: Option<BodyLimit>,
 }
 
 impl RouterService {
-    pub(super) const fn new(routes: Routes) -> Self {
-        Self { routes }
+    pub(super) const fn new(routes: Routes, limit: Option<BodyLimit>) -> Self {
+        Self { routes, limit }
     }
 }
 
@@ -42,17 +43,31 @@ where
     fn call(&mut self, request: Request<B>) -> RouterFuture {
         let version = request.version();
         let router = self.routes.router_for(&request);
+        let limit = self.limit;
+        if let Some(response) = limit.and_then(|limit| limit.refuse(request.body())) {
+            return RouterFuture { answer: Answer::Refused(Some(response)), version };
+        }
         // axum boxes every body; an empty one costs no allocation.
-        let request = request.map(|body| if body.is_end_stream() { Body::empty() } else { Body::new(body) });
-        RouterFuture { route: RouteBox::new(router.call(request)), version }
+        let request = request.map(|body| match limit {
+            _ if body.is_end_stream() => Body::empty(),
+            Some(limit) => limit.limit(body),
+            None => Body::new(body),
+        });
+        RouterFuture { answer: Answer::Router(RouteBox::new(router.call(request))), version }
     }
 }
 
 /// The router's answer, in pieces: the layers around it carry a permit and a record to the end of its body, which must
 /// not come before most of it is on its way.
 pub(crate) struct RouterFuture {
-    route: RouteBox,
+    answer: Answer,
     version: Version,
+}
+
+enum Answer {
+    Router(RouteBox),
+    /// In the router's place. Boxed: rare.
+    Refused(Option<Box<Response<Bytes>>>),
 }
 
 /// The router's future in a box that its thread uses again: it is large, and the layers around it would each move it.
@@ -102,9 +117,15 @@ impl Future for RouterFuture {
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let this = self.get_mut();
-        let response = match ready!(this.route.poll(cx)) {
-            Ok(response) => response,
-            Err(never) => match never {},
+        let response = match &mut this.answer {
+            Answer::Router(route) => match ready!(route.poll(cx)) {
+                Ok(response) => response,
+                Err(never) => match never {},
+            },
+            Answer::Refused(response) => match response.take() {
+                Some(response) => response.map(Body::from),
+                None => return Poll::Pending,
+            },
         };
         Poll::Ready(Ok(response.map(|body| Pieces::new(body, this.version))))
     }
