@@ -204,6 +204,8 @@ impl fmt::Debug for Open {
 ///
 /// A handler tells it from a client that went away by downcasting the body's error, or one in its chain of sources. The
 /// answer to give is 408 (RFC 9110, 15.5.9); it still reaches the client, and the connection is closed behind it.
+///
+/// Behind axum, `graceful::handler::body::InTime` does that.
 #[derive(Debug)]
 pub struct BodyTimeout {
     too_slow: bool,

@@ -1,5 +1,6 @@
-//! What handlers that live long need to end in time: the order to end, and what to do about it.
+//! What handlers need to know of the server: the order to end, and what to do about it; a body that came too late.
 
+pub mod body;
 pub mod sse;
 #[cfg(feature = "ws")]
 pub mod ws;

@@ -6,6 +6,7 @@ use axum::{
     http::StatusCode,
     routing::{get, post},
 };
+use graceful::handler::body::InTime;
 use serde_json::{Value, json};
 
 use crate::worker::{Job, Jobs};
@@ -27,8 +28,9 @@ async fn work() -> Json<Value> {
     Json(json!({ "ok": true }))
 }
 
-/// Work that outlives its request: accepted now, done by the worker, finished before the process ends.
-async fn submit(State(jobs): State<Jobs>, body: String) -> StatusCode {
+/// Work that outlives its request: accepted now, done by the worker, finished before the process ends. 408 for a body that
+/// does not come in time.
+async fn submit(State(jobs): State<Jobs>, InTime(body): InTime<String>) -> StatusCode {
     match jobs.submit(Job::new(body)) {
         Ok(()) => StatusCode::ACCEPTED,
         // The queue is full, or the server is about to end. Waiting here would only move the queue into memory.

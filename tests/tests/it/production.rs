@@ -133,3 +133,14 @@ async fn a_full_queue_of_jobs_is_503_and_not_memory() {
     assert!(statuses.contains(&202) && statuses.contains(&503), "{statuses:?}");
     assert_eq!(program.terminate().await.code, Some(0));
 }
+
+#[tokio::test]
+async fn a_job_whose_body_does_not_come_is_408() {
+    let program = production(&["--read-timeout", "1s"]).await;
+    let mut client = Client::connect(program.address()).await;
+    client.send("POST /api/jobs HTTP/1.1\r\nhost: x\r\ncontent-length: 20\r\n\r\naaa").await;
+    let answer = client.answer().await;
+    assert_eq!((answer.status, answer.body.as_str()), (408, "the request body took too long"));
+    assert_eq!(client.rest().await.expect("a plain end"), "", "the rest would be taken for a request");
+    assert_eq!(program.terminate().await.code, Some(0));
+}
