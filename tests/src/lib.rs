@@ -14,7 +14,7 @@ use std::time::Duration;
 pub use self::client::{Answer, Client};
 pub use self::frames::{Frame, Http2};
 pub use self::log::{Line, Log};
-pub use self::program::{Ended, Program, run_to_end};
+pub use self::program::{Ended, Program, run_to_end, run_to_end_in};
 
 /// How long anything may take on a machine that has other things to do.
 pub const PATIENCE: Duration = Duration::from_secs(30);

@@ -166,7 +166,12 @@ impl Program {
 
 /// Runs a program that is expected to end by itself.
 pub async fn run_to_end(path: &str, args: &[&str]) -> Ended {
-    let (child, log, stdout, stderr) = spawn(command(path).args(args));
+    run_to_end_in(&[], path, args).await
+}
+
+/// The same in an environment that has these variables too.
+pub async fn run_to_end_in(variables: &[(&str, &str)], path: &str, args: &[&str]) -> Ended {
+    let (child, log, stdout, stderr) = spawn(command(path).envs(variables.iter().copied()).args(args));
     end(child, log, stdout, stderr).await
 }
 

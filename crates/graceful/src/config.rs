@@ -2,6 +2,8 @@
 
 #[cfg(feature = "clap")]
 mod args;
+#[cfg(feature = "clap")]
+mod environment;
 mod preset;
 mod setting;
 
@@ -15,7 +17,7 @@ use serde::{Deserialize, Serialize};
 pub use self::args::Args;
 pub use self::preset::Preset;
 pub use self::setting::OrOff;
-use self::setting::{or_off, plain};
+use self::setting::{or_none, or_off, plain};
 
 /// Everything that a [`Server`](crate::Server) can be told.
 ///
@@ -44,7 +46,7 @@ pub struct Config {
     /// as the next generation of a server does before this one ends. Each needs an internal port of its own. Default no, so
     /// that a second instance by mistake is an error.
     pub reuse_port: bool,
-    /// Where the internal port listens (`/livez`, `/readyz`). Never make it public. Default `127.0.0.1:6060`.
+    /// Where the internal port listens (`/livez`, `/readyz`), on TCP. Never make it public. Default `127.0.0.1:6060`.
     #[serde(with = "or_off")]
     pub debug_listen: Option<String>,
 
@@ -116,10 +118,12 @@ pub struct Config {
     /// How many requests may be in flight. Default 1,024.
     #[serde(with = "or_off")]
     pub max_in_flight: Option<usize>,
-    /// How many requests may wait for one of those places; more get 503 at once. Default 1,024.
+    /// How many requests may wait for one of those places; more get 503 at once. Zero, in a file `"off"` as well: nobody waits.
+    /// Default 1,024.
+    #[serde(with = "or_none")]
     pub max_queue: usize,
     /// How long one of them may wait; then 503. Zero: nobody waits. Default 100 ms.
-    #[serde(with = "plain")]
+    #[serde(with = "or_none")]
     pub queue_wait: Duration,
     /// How many streams a client may have open on one HTTP/2 connection. Default 250.
     #[serde(with = "plain")]
@@ -131,7 +135,7 @@ pub struct Config {
     pub shutdown_timeout: Option<Duration>,
     /// How long to go on accepting after the signal, while `/readyz` says 503, so that a load balancer can look
     /// elsewhere. A part of `shutdown_timeout`. Default 0.
-    #[serde(with = "plain")]
+    #[serde(with = "or_none")]
     pub drain_delay: Duration,
 
     /// How many connections, requests and tasks may be alive before the log warns, once, with the most numerous groups of
@@ -223,6 +227,8 @@ impl Config {
             ));
         }
         crate::public::proxies(self)?;
+        self.check_counts()?;
+        self.check_debug_listen()?;
         match (&self.tls_cert, &self.tls_key) {
             (None, None) => {}
             (Some(_), None) => return Err(ConfigError::new("tls_key", "missing: tls_cert is not served without it")),
@@ -243,6 +249,42 @@ impl Config {
             ));
         }
         crate::logging::check(&self.log_level).map_err(|error| ConfigError::new("log_level", error))
+    }
+
+    /// No flag and no file gives a zero; what is written in code may.
+    fn check_counts(&self) -> Result<(), ConfigError> {
+        for (field, is_zero) in [
+            ("max_connections", self.max_connections == Some(0)),
+            ("max_connections_per_ip", self.max_connections_per_ip == Some(0)),
+            ("max_connection_rate_per_ip", self.max_connection_rate_per_ip == Some(0)),
+            ("max_connection_burst_per_ip", self.max_connection_burst_per_ip == Some(0)),
+            ("max_connection_requests", self.max_connection_requests == Some(0)),
+            ("max_in_flight", self.max_in_flight == Some(0)),
+        ] {
+            if is_zero {
+                return Err(ConfigError::new(
+                    field,
+                    "0 would let nobody in; write a number from 1, or None for no limit",
+                ));
+            }
+        }
+        if self.h2_max_streams == 0 {
+            return Err(ConfigError::new("h2_max_streams", "0 would let no request in; write a number from 1"));
+        }
+        Ok(())
+    }
+
+    /// The listener's own message would send people to what it does not take either.
+    fn check_debug_listen(&self) -> Result<(), ConfigError> {
+        match &self.debug_listen {
+            Some(address) if address.starts_with("unix:") || address.starts_with(['/', '.', '@']) => {
+                Err(ConfigError::new(
+                    "debug_listen",
+                    format!("{address:?}: the internal port is TCP only; write host:port, as 127.0.0.1:6060, or off"),
+                ))
+            }
+            _ => Ok(()),
+        }
     }
 
     fn end_within(&self) -> Option<Duration> {
@@ -367,12 +409,61 @@ mod tests {
         for (json, says) in [
             (r#"{"idle_timeout": "soon"}"#, "invalid value \"soon\": expected a duration"),
             (r#"{"max_in_flight": -1}"#, "invalid value \"-1\": expected a whole number"),
-            (r#"{"max_in_flight": 0}"#, "off for no limit"),
+            (r#"{"max_in_flight": 0}"#, "expected a whole number from 1, or off"),
+            (r#"{"max_queue": -1}"#, "expected a whole number, or off"),
             (r#"{"idel_timeout": "5s"}"#, "unknown field `idel_timeout`"),
             (r#"{"log_format": "xml"}"#, "unknown variant `xml`"),
         ] {
             let error = serde_json::from_str::<Config>(json).expect_err(json).to_string();
             assert!(error.contains(says), "{json}: {error}");
+        }
+    }
+
+    #[test]
+    fn a_file_takes_what_a_flag_takes() {
+        for (json, expected) in [
+            (r#"{"queue_wait": "off"}"#, Config { queue_wait: Duration::ZERO, ..Config::default() }),
+            (r#"{"queue_wait": 0}"#, Config { queue_wait: Duration::ZERO, ..Config::default() }),
+            (r#"{"drain_delay": "off"}"#, Config::default()),
+            (r#"{"max_queue": "OFF"}"#, Config { max_queue: 0, ..Config::default() }),
+            (r#"{"max_queue": 0}"#, Config { max_queue: 0, ..Config::default() }),
+            (r#"{"max_queue": "8"}"#, Config { max_queue: 8, ..Config::default() }),
+            (r#"{"max_queue": 8}"#, Config { max_queue: 8, ..Config::default() }),
+        ] {
+            let read: Config = serde_json::from_str(json).expect(json);
+            assert_eq!(read, expected, "{json}");
+            let again = serde_json::to_string(&read).expect("a config is plain data");
+            assert_eq!(serde_json::from_str::<Config>(&again).expect(&again), expected);
+        }
+    }
+
+    #[test]
+    fn a_zero_that_lets_nobody_in_is_refused() {
+        for (field, config) in [
+            ("max_connections", Config { max_connections: Some(0), ..Config::default() }),
+            ("max_connections_per_ip", Config { max_connections_per_ip: Some(0), ..Config::default() }),
+            ("max_connection_rate_per_ip", Config { max_connection_rate_per_ip: Some(0), ..Config::default() }),
+            ("max_connection_requests", Config { max_connection_requests: Some(0), ..Config::default() }),
+            ("max_in_flight", Config { max_in_flight: Some(0), ..Config::default() }),
+            ("h2_max_streams", Config { h2_max_streams: 0, ..Config::default() }),
+        ] {
+            let error = config.check().expect_err(field);
+            assert_eq!(error.field(), field);
+            assert!(error.to_string().contains("write a number from 1"), "the way out: {error}");
+        }
+        // It means what it says.
+        for config in
+            [Config { max_queue: 0, ..Config::default() }, Config { max_upgraded: Some(0), ..Config::default() }]
+        {
+            assert_eq!(config.check(), Ok(()));
+        }
+    }
+
+    #[test]
+    fn the_internal_port_is_tcp() {
+        for address in ["unix:/run/app.sock", "/run/app.sock", "@app"] {
+            let error = Config { debug_listen: Some(address.to_owned()), ..Config::default() }.check();
+            assert!(error.expect_err(address).to_string().contains("TCP only; write host:port"), "{address}");
         }
     }
 

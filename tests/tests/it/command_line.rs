@@ -1,6 +1,7 @@
 //! What is asked for on the command line and cannot be: one clear line on standard error, and an exit code.
 
-use tests::{Client, run_to_end};
+use tests::{Client, run_to_end, run_to_end_in};
+use tokio::process::Command;
 
 use crate::{PLAYGROUND, PRODUCTION, playground};
 
@@ -73,6 +74,42 @@ async fn nonsense_is_2_and_the_message_names_the_flag_and_the_value() {
         assert!(first.starts_with("error: ") && first.contains(flag) && first.contains(value), "{}", ended.stderr);
         assert!(ended.log.lines().is_empty(), "nothing was started");
     }
+}
+
+#[tokio::test]
+async fn nonsense_in_the_environment_names_the_variable_and_the_flag() {
+    for (variable, flag, value) in [
+        ("GRACEFUL_IDLE_TIMEOUT", "--idle-timeout", "soon"),
+        ("GRACEFUL_MAX_QUEUE", "--max-queue", "-1"),
+        ("GRACEFUL_MAX_HEADER_BYTES", "--max-header-bytes", "0"),
+        ("GRACEFUL_REUSE_PORT", "--reuse-port", "perhaps"),
+        ("GRACEFUL_PRESET", "--preset", "fast"),
+        ("GRACEFUL_LOG_LEVEL", "--log-level", "loud"),
+    ] {
+        let ended = run_to_end_in(&[(variable, value)], PRODUCTION, &["--listen", "127.0.0.1:0"]).await;
+        assert_eq!(ended.code, Some(2), "{variable}={value}: {}", ended.stderr);
+        let first = ended.stderr.lines().next().unwrap_or_default();
+        let named = [variable, flag, value].iter().all(|part| first.contains(part));
+        assert!(first.starts_with("error: ") && named, "{}", ended.stderr);
+        // What was written on the command line has nothing to do with it.
+        let ended = run_to_end_in(&[], PRODUCTION, &[flag, "\u{1}"]).await;
+        assert!(!ended.stderr.contains(variable), "{}", ended.stderr);
+    }
+}
+
+/// As most programs take it that are told by their environment: compose files and charts write `NAME=` for "nothing".
+#[tokio::test]
+async fn an_empty_variable_is_one_that_is_not_set() {
+    let help = Command::new(PRODUCTION).arg("--help").output().await.expect("it runs").stdout;
+    let help = String::from_utf8_lossy(&help);
+    let variables: Vec<_> = help.split("[env: ").skip(1).filter_map(|rest| rest.split_once('=')).collect();
+    let ours = variables.iter().map(|(name, _)| *name).filter(|name| name.starts_with("GRACEFUL_"));
+    let empty: Vec<_> = ours.map(|name| (name, "")).collect();
+    assert!(empty.len() > 30, "{empty:?}");
+    // It comes to what is looked at last.
+    let args = ["--listen", "127.0.0.1:0", "--drain-delay", "30s", "--shutdown-timeout", "10s"];
+    let ended = run_to_end_in(&empty, PRODUCTION, &args).await;
+    assert!(ended.stderr.starts_with("error: drain_delay: "), "{}", ended.stderr);
 }
 
 #[tokio::test]

@@ -1,15 +1,17 @@
 use std::{path::PathBuf, time::Duration};
 
-use clap::builder::BoolishValueParser;
+use clap::builder::{BoolishValueParser, EnumValueParser};
 
 use super::{
     Config, LogFormat, Preset, RequestIdFormat,
-    setting::{OrOff, Value, duration_or_zero},
+    environment::{Named, unset_if_empty},
+    setting::{OrOff, Value, or_none},
 };
 
 /// The command line of a server, to flatten into a program's own.
 ///
-/// Every flag is also an environment variable, `GRACEFUL_` and its name; the flag wins. What is not given comes from the
+/// Every flag is also an environment variable, `GRACEFUL_` and its name; the flag wins, and an empty variable counts as one
+/// that is not set. What is not given comes from the
 /// preset. A limit is switched off with `off`. A bad value ends the program with a message and exit code 2, as clap does.
 ///
 /// ```
@@ -30,7 +32,7 @@ use super::{
 /// assert_eq!(config.idle_timeout, None);
 /// ```
 #[derive(Clone, Debug, Default, clap::Args)]
-#[command(next_help_heading = "Server")]
+#[command(next_help_heading = "Server", mut_args(unset_if_empty))]
 #[expect(clippy::doc_markdown, reason = "these lines are read in a terminal, where backticks are noise")]
 #[non_exhaustive]
 pub struct Args {
@@ -47,7 +49,7 @@ pub struct Args {
         num_args = 0..=1,
         require_equals = true,
         default_missing_value = "true",
-        value_parser = BoolishValueParser::new()
+        value_parser = Named(BoolishValueParser::new())
     )]
     pub reuse_port: Option<bool>,
 
@@ -56,11 +58,11 @@ pub struct Args {
     pub debug_listen: Option<OrOff<String>>,
 
     /// Proxies that send a PROXY protocol header, as addresses or ranges, separated by commas [default: none]
-    #[arg(long, env = "GRACEFUL_PROXY_PROTOCOL", value_name = "PREFIX", value_delimiter = ',', value_parser = prefix)]
+    #[arg(long, env = "GRACEFUL_PROXY_PROTOCOL", value_name = "PREFIX", value_delimiter = ',', value_parser = Named(prefix))]
     pub proxy_protocol: Option<Vec<String>>,
 
     /// Limits for a kind of service [default: json-api]
-    #[arg(long, env = "GRACEFUL_PRESET", value_enum)]
+    #[arg(long, env = "GRACEFUL_PRESET", value_parser = Named(EnumValueParser::<Preset>::new()))]
     pub preset: Option<Preset>,
 
     /// Certificate chain of the public port, a PEM file: it speaks HTTPS then
@@ -104,7 +106,7 @@ pub struct Args {
     pub handler_timeout: Option<OrOff<Duration>>,
 
     /// Bytes of a request head; more get 431 [default: 65536]
-    #[arg(long, env = "GRACEFUL_MAX_HEADER_BYTES", value_name = "BYTES", allow_hyphen_values = true, value_parser = u32::read)]
+    #[arg(long, env = "GRACEFUL_MAX_HEADER_BYTES", value_name = "BYTES", allow_hyphen_values = true, value_parser = Named(u32::read))]
     pub max_header_bytes: Option<u32>,
 
     /// Bytes of a request body; more get 413 [default: off]
@@ -144,15 +146,15 @@ pub struct Args {
     pub max_in_flight: Option<OrOff<usize>>,
 
     /// Requests that wait for a place; more get 503 at once [default: 1024]
-    #[arg(long, env = "GRACEFUL_MAX_QUEUE", value_name = "N", allow_hyphen_values = true, value_parser = queue)]
+    #[arg(long, env = "GRACEFUL_MAX_QUEUE", value_name = "N", allow_hyphen_values = true, value_parser = Named(or_none::read::<usize>))]
     pub max_queue: Option<usize>,
 
     /// How long one of them waits; then 503 [default: 100ms]
-    #[arg(long, env = "GRACEFUL_QUEUE_WAIT", value_name = "TIME", allow_hyphen_values = true, value_parser = duration_or_zero)]
+    #[arg(long, env = "GRACEFUL_QUEUE_WAIT", value_name = "TIME", allow_hyphen_values = true, value_parser = Named(or_none::read::<Duration>))]
     pub queue_wait: Option<Duration>,
 
     /// Streams of one HTTP/2 connection [default: 250]
-    #[arg(long, env = "GRACEFUL_H2_MAX_STREAMS", value_name = "N", allow_hyphen_values = true, value_parser = u32::read)]
+    #[arg(long, env = "GRACEFUL_H2_MAX_STREAMS", value_name = "N", allow_hyphen_values = true, value_parser = Named(u32::read))]
     pub h2_max_streams: Option<u32>,
 
     /// From the signal to the end of everything; what is left then is closed by force [default: 30s]
@@ -160,7 +162,7 @@ pub struct Args {
     pub shutdown_timeout: Option<OrOff<Duration>>,
 
     /// How long to go on accepting after the signal, while /readyz says 503 [default: off]
-    #[arg(long, env = "GRACEFUL_DRAIN_DELAY", value_name = "TIME", allow_hyphen_values = true, value_parser = duration_or_zero)]
+    #[arg(long, env = "GRACEFUL_DRAIN_DELAY", value_name = "TIME", allow_hyphen_values = true, value_parser = Named(or_none::read::<Duration>))]
     pub drain_delay: Option<Duration>,
 
     /// Connections, requests and tasks alive before the log warns [default: 50000]
@@ -172,15 +174,15 @@ pub struct Args {
     pub stuck_after: Option<OrOff<Duration>>,
 
     /// How log lines look [default: json]
-    #[arg(long, env = "GRACEFUL_LOG_FORMAT", value_enum)]
+    #[arg(long, env = "GRACEFUL_LOG_FORMAT", value_parser = Named(EnumValueParser::<LogFormat>::new()))]
     pub log_format: Option<LogFormat>,
 
     /// What is logged: info, or warn,my_crate=debug [default: info]
-    #[arg(long, env = "GRACEFUL_LOG_LEVEL", value_name = "FILTER", value_parser = log_level)]
+    #[arg(long, env = "GRACEFUL_LOG_LEVEL", value_name = "FILTER", value_parser = Named(log_level))]
     pub log_level: Option<String>,
 
     /// What a request id looks like where the client sent none [default: v4]
-    #[arg(long, env = "GRACEFUL_REQUEST_ID", value_enum)]
+    #[arg(long, env = "GRACEFUL_REQUEST_ID", value_parser = Named(EnumValueParser::<RequestIdFormat>::new()))]
     pub request_id: Option<RequestIdFormat>,
 
     /// Say in the access log which route took a request [default: on]
@@ -191,7 +193,7 @@ pub struct Args {
         num_args = 0..=1,
         require_equals = true,
         default_missing_value = "true",
-        value_parser = BoolishValueParser::new()
+        value_parser = Named(BoolishValueParser::new())
     )]
     pub route_names: Option<bool>,
 
@@ -203,16 +205,9 @@ pub struct Args {
         num_args = 0..=1,
         require_equals = true,
         default_missing_value = "true",
-        value_parser = BoolishValueParser::new()
+        value_parser = Named(BoolishValueParser::new())
     )]
     pub problem_details: Option<bool>,
-}
-
-fn queue(text: &str) -> Result<usize, String> {
-    match text.trim() {
-        "off" | "0" => Ok(0),
-        text => usize::read(text),
-    }
 }
 
 fn prefix(text: &str) -> Result<String, String> {
@@ -374,13 +369,32 @@ mod tests {
     }
 
     #[test]
+    fn off_is_offered_where_it_is_taken() {
+        let command = <Cli as clap::CommandFactory>::command();
+        let flags: Vec<_> = command.get_arguments().filter_map(|arg| arg.get_long()).collect();
+        assert!(flags.len() > 30, "{flags:?}");
+        for flag in flags {
+            let off = parse(&[&format!("--{flag}"), "off"]).is_ok();
+            // What is a name or a switch takes any word, or none.
+            let Err(error) = parse(&[&format!("--{flag}=-1")]) else { continue };
+            let says = error.to_string();
+            if says.contains("expected a ") {
+                assert_eq!(says.contains("or off"), off, "{says}");
+            }
+        }
+    }
+
+    #[test]
     fn a_bad_value_is_exit_code_2_and_names_the_flag_and_the_way_out() {
         for (args, says) in [
             (["--idle-timeout", "-5s"], "expected a duration such as 5s or 100ms, or off"),
             (["--idle-timeout", "5"], "expected a duration such as 5s or 100ms, or off"),
             (["--idle-timeout", "99999999999999999999s"], "longer than can be counted"),
             (["--max-in-flight", "-1"], "expected a whole number from 1, or off"),
-            (["--max-in-flight", "0"], "or off for no limit"),
+            (["--max-in-flight", "0"], "expected a whole number from 1, or off"),
+            (["--min-rate", "0"], "expected a whole number from 1, or off"),
+            (["--max-queue", "-1"], "expected a whole number, or off"),
+            (["--queue-wait", "-1s"], "expected a duration such as 5s or 100ms, or off"),
             (["--max-header-bytes", "99999999999"], "the most is 4294967295"),
             (["--proxy-protocol", "10.0.0.0/99"], "an address or a range such as 10.0.0.0/8"),
             (["--preset", "fast"], "possible values: json-api, upload, streaming"),

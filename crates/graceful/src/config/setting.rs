@@ -8,6 +8,8 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 pub trait Value: Sized {
     /// What to write, in a message about something else.
     const EXPECTED: &'static str;
+    /// The same where there may be none of it.
+    const EXPECTED_OR_NONE: &'static str = Self::EXPECTED;
 
     /// Reads it.
     ///
@@ -39,15 +41,15 @@ macro_rules! counts {
     ($($number:ty),*) => {$(
         impl Value for $number {
             const EXPECTED: &'static str = "a whole number from 1";
+            const EXPECTED_OR_NONE: &'static str = "a whole number";
 
             fn read(text: &str) -> Result<Self, String> {
                 match text.parse() {
-                    Ok(0) => Err("0 would let nothing through: write a number from 1, or off for no limit".to_owned()),
-                    Ok(number) => Ok(number),
+                    Ok(number) if number > 0 => Ok(number),
                     Err(error) if matches!(error.kind(), std::num::IntErrorKind::PosOverflow) => {
                         Err(format!("the most is {}", <$number>::MAX))
                     }
-                    Err(_) => Err(format!("expected {}", Self::EXPECTED)),
+                    _ => Err(format!("expected {}", Self::EXPECTED)),
                 }
             }
 
@@ -141,6 +143,32 @@ pub(super) mod plain {
     }
 }
 
+/// For `#[serde(with = …)]` on a value of which there may be none: zero, which can be written as `off`.
+pub(super) mod or_none {
+    use super::{Deserialize, Deserializer, Text, Value, de};
+
+    pub(in super::super) use super::plain::serialize;
+
+    pub(in super::super) fn deserialize<'de, T, D>(deserializer: D) -> Result<T, D::Error>
+    where
+        T: Value + Default,
+        D: Deserializer<'de>,
+    {
+        let text = Text::deserialize(deserializer)?.0;
+        read(&text).map_err(|error| de::Error::custom(format!("invalid value {text:?}: {error}")))
+    }
+
+    pub(in super::super) fn read<T: Value + Default>(text: &str) -> Result<T, String> {
+        let text = text.trim();
+        if text == "0" || text.eq_ignore_ascii_case("off") {
+            return Ok(T::default());
+        }
+        T::read(text).map_err(|error| {
+            if error.starts_with("expected") { format!("expected {}, or off", T::EXPECTED_OR_NONE) } else { error }
+        })
+    }
+}
+
 /// A string, or a number written as one: `max_in_flight = 8` and `"8"` are the same.
 struct Text(String);
 
@@ -164,16 +192,6 @@ impl<'de> Deserialize<'de> for Text {
             }
         }
         deserializer.deserialize_any(Visitor)
-    }
-}
-
-/// Reads a duration for which `off` and `0s` mean the same: none.
-#[cfg(feature = "clap")]
-pub(crate) fn duration_or_zero(text: &str) -> Result<Duration, String> {
-    match text.trim() {
-        "off" | "0" => Ok(Duration::ZERO),
-        text => Duration::read(text)
-            .map_err(|error| if error.starts_with("expected") { format!("{error}, or off") } else { error }),
     }
 }
 
@@ -205,7 +223,7 @@ mod tests {
             assert!(error.contains(says), "{text}: {error}");
         }
         for (text, says) in [
-            ("0", "off for no limit"),
+            ("0", "a whole number from 1, or off"),
             ("-1", "a whole number from 1, or off"),
             ("1.5", "a whole number from 1, or off"),
             ("99999999999999999999", "the most is 18446744073709551615"),
