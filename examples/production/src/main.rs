@@ -1,4 +1,5 @@
-//! The production template. Copy this folder, put your routes into `routes.rs` and your work into `worker.rs`.
+//! The production template. Copy this folder, say in its Cargo.toml where `graceful` is, put your routes into `routes.rs` and
+//! your work into `worker.rs`.
 
 mod routes;
 mod worker;

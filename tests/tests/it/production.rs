@@ -1,5 +1,7 @@
 //! The template answers as it should, and says so in one line a request.
 
+use std::{fs, path::Path};
+
 use tests::{Answer, Client, Line};
 use tokio::process::Command;
 
@@ -143,4 +145,31 @@ async fn a_job_whose_body_does_not_come_is_408() {
     assert_eq!((answer.status, answer.body.as_str()), (408, "the request body took too long"));
     assert_eq!(client.rest().await.expect("a plain end"), "", "the rest would be taken for a request");
     assert_eq!(program.terminate().await.code, Some(0));
+}
+
+/// Where it is copied to, there is no workspace from which it could take a version or an edition.
+#[tokio::test]
+async fn a_copy_of_the_folder_is_a_package() {
+    let workspace = Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("the workspace");
+    let template = workspace.join("examples/production");
+    let copy = std::env::temp_dir().join(format!("graceful-template-{}", std::process::id()));
+    fs::create_dir_all(copy.join("src")).expect("a folder");
+    for file in fs::read_dir(template.join("src")).expect("the template").map(|file| file.expect("a file").path()) {
+        fs::copy(&file, copy.join("src").join(file.file_name().expect("a name"))).expect("a copy");
+    }
+    // The one line that its reader has to change.
+    let manifest = fs::read_to_string(template.join("Cargo.toml")).expect("the template's");
+    let crates = workspace.join("crates").display().to_string();
+    fs::write(copy.join("Cargo.toml"), manifest.replace("../../crates", &crates)).expect("a file");
+    // The versions that are here already: the network is not asked.
+    fs::copy(workspace.join("Cargo.lock"), copy.join("Cargo.lock")).expect("a copy");
+    let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
+    let output = Command::new(cargo)
+        .args(["metadata", "--offline", "--format-version", "1"])
+        .current_dir(&copy)
+        .output()
+        .await
+        .expect("Cargo runs");
+    fs::remove_dir_all(&copy).expect("it is there");
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
 }
