@@ -1,5 +1,6 @@
 use std::{error::Error as StdError, fmt, io, process::ExitCode};
 
+use graceful_json_log::InitError;
 use graceful_listener::BindError;
 
 use crate::{ConfigError, Report};
@@ -24,6 +25,8 @@ pub enum Error {
     /// The listener is broken for good: for 10 s it gave nothing but errors, and not for want of descriptors or memory.
     /// What was in flight was finished. Exit code 1.
     Accept(io::Error),
+    /// The log could not be set up: there is a `tracing` subscriber already, or no memory for a thread. Exit code 1.
+    Logging(InitError),
     /// The runtime could not be built. Exit code 1.
     Runtime(io::Error),
     /// The shutdown ran out of time, or was told to hurry by a second signal: something was closed by force. Or a hook
@@ -40,7 +43,12 @@ impl Error {
             Self::Bind(error) if error.is_usage() => 2,
             #[cfg(feature = "tls")]
             Self::Tls(_) => 1,
-            Self::Bind(_) | Self::Signals(_) | Self::Inherited(_) | Self::Accept(_) | Self::Runtime(_) => 1,
+            Self::Bind(_)
+            | Self::Signals(_)
+            | Self::Inherited(_)
+            | Self::Accept(_)
+            | Self::Logging(_)
+            | Self::Runtime(_) => 1,
             Self::Forced(_) => 3,
         }
     }
@@ -56,6 +64,7 @@ impl fmt::Display for Error {
             Self::Signals(_) => f.write_str("the signal handlers could not be installed"),
             Self::Inherited(_) => f.write_str("the sockets that were handed over cannot be used"),
             Self::Accept(_) => f.write_str("the listener is broken: no connection can be accepted any more"),
+            Self::Logging(_) => f.write_str("the log could not be set up"),
             Self::Runtime(_) => f.write_str("the runtime could not be built"),
             Self::Forced(report) => report.fmt(f),
         }
@@ -79,6 +88,7 @@ impl StdError for Error {
         match self {
             Self::Signals(error) | Self::Inherited(error) | Self::Accept(error) | Self::Runtime(error) => Some(error),
             Self::Bind(error) => error.source(),
+            Self::Logging(error) => Some(error),
             #[cfg(feature = "tls")]
             Self::Tls(error) => error.source(),
             Self::Config(_) | Self::Forced(_) => None,

@@ -37,7 +37,7 @@ impl Logging {
 ///
 /// # Errors
 ///
-/// If the filter cannot be read, if there is a subscriber already, or no memory for a thread.
+/// [`Error::Config`] if the filter cannot be read, [`Error::Logging`] if there is a subscriber already or no memory for a thread.
 pub fn init(config: &Config) -> Result<Logging, Error> {
     let format = match config.log_format {
         LogFormat::Json => Format::Json,
@@ -45,8 +45,8 @@ pub fn init(config: &Config) -> Result<Logging, Error> {
     };
     let log = LogConfig::new().format(format).filter(config.log_level.as_str());
     let (handle, guard) = graceful_json_log::init(log).map_err(|error| match error {
-        InitError::Output(error) => Error::Runtime(error),
-        error => ConfigError::new("log_level", error.to_string()).into(),
+        InitError::Filter(error) => ConfigError::new("log_level", error.to_string()).into(),
+        error => Error::Logging(error),
     })?;
     let _ = LOG.set(handle.clone());
     Ok(Logging { handle, _guard: guard })

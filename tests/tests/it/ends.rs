@@ -78,6 +78,12 @@ fn child() {
                 say(&bound.local_addr().expect("TCP").to_string());
                 bound.run().await
             }
+            "two logs" => {
+                let _log = graceful::logging::init(&config(SECOND))?;
+                let error = graceful::logging::init(&config(SECOND)).expect_err("there is one");
+                say(&format!("{}: {error:?}", error.exit_code()));
+                Err(error)
+            }
             other => panic!("no such child: {other}"),
         }
     });
@@ -229,6 +235,12 @@ fn a_log_that_was_moved_away_is_opened_again_on_sighup() {
     assert!(read(&moved).contains("listening") && !read(&moved).contains("server stopped"));
     assert!(read(&log).contains("server stopped") && !read(&log).contains("listening"));
     let _ = std::fs::remove_dir_all(&folder);
+}
+
+#[test]
+fn a_second_log_is_not_the_fault_of_the_level() {
+    let mut process = Process::start("two logs");
+    assert_eq!(process.says(), "1: the log could not be set up: there is a global tracing subscriber already");
 }
 
 #[tokio::test]
