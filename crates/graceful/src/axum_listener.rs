@@ -74,7 +74,20 @@ impl<L: Listener + 'static> Connected<IncomingStream<'_, AxumListener<L>>> for P
     }
 }
 
-/// One of axum's listeners, for ours: its connections can be limited, and served by a [`Server`](crate::Server).
+/// One of axum's listeners where one of ours is asked for: its connections can be limited, by their number and by address.
+///
+/// What is around it goes back to `axum::serve` as an [`AxumListener`]; a [`Server`](crate::Server) has listeners of its own.
+///
+/// ```no_run
+/// use axum::Router;
+/// use graceful::{AxumListener, FromAxum, listener::Limited};
+///
+/// # async fn example(app: Router) -> Result<(), Box<dyn std::error::Error>> {
+/// let axums = tokio::net::TcpListener::bind("127.0.0.1:8080").await?;
+/// axum::serve(AxumListener::new(Limited::new(FromAxum(axums), 10_000)), app).await?;
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Debug)]
 pub struct FromAxum<L>(pub L);
 

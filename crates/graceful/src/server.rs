@@ -138,7 +138,7 @@ impl Server {
     ///
     /// # Errors
     ///
-    /// [`Error::Config`], [`Error::Tls`](crate::Error), [`Error::Signals`], [`Error::Bind`].
+    /// [`Error::Config`], [`Error::Tls`](crate::Error), [`Error::Signals`], [`Error::Inherited`], [`Error::Bind`].
     pub async fn bind(self) -> Result<BoundServer, Error> {
         self.config.check()?;
         descriptors::make_room(&self.config);
