@@ -1,11 +1,17 @@
 //! A WebSocket through the whole stack, by tokio-tungstenite.
 
+use std::{sync::Arc, time::Duration};
+
+use axum::{Router, extract::WebSocketUpgrade, routing::any};
 use futures_util::{SinkExt, StreamExt};
+use graceful::{BoundServer, Config, Server, ShutdownSignal, handler::ws::WebSocketExt};
 use nix::sys::signal::Signal;
 use tests::within;
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::TcpStream,
+    sync::{Notify, mpsc},
+    time::timeout,
 };
 use tokio_tungstenite::{client_async, tungstenite::Message};
 
@@ -33,7 +39,7 @@ async fn it_says_everything_twice_and_is_recorded_as_an_upgrade() {
         assert_eq!(echo, Message::text(text));
     }
     // Longer than every limit that HTTP has here: none applies any more.
-    tokio::time::sleep(std::time::Duration::from_millis(1500)).await;
+    tokio::time::sleep(Duration::from_millis(1500)).await;
     socket.send(Message::binary(vec![0, 255])).await.expect("the server reads");
     let echo = within("the echo", socket.next()).await.expect("an answer").expect("a message");
     assert_eq!(echo, Message::binary(vec![0, 255]));
@@ -110,25 +116,26 @@ async fn a_client_that_breaks_the_protocol_is_told_why() {
     assert_eq!(program.terminate().await.code, Some(0));
 }
 
+async fn bind(router: Router) -> BoundServer {
+    let mut config = Config::default();
+    config.listen = "127.0.0.1:0".to_owned();
+    config.debug_listen = None;
+    config.shutdown_timeout = Some(Duration::from_secs(5));
+    Server::new(router).config(config).bind().await.expect("a free port")
+}
+
 /// A ticker has nothing to read, and never calls `recv`.
 #[tokio::test]
 async fn one_that_only_sends_is_told_when_the_server_ends_as_well() {
-    use axum::{Router, extract::WebSocketUpgrade, routing::any};
-    use graceful::{Config, Server, ShutdownSignal, handler::ws::WebSocketExt};
-
     let ticker = async |upgrade: WebSocketUpgrade, ShutdownSignal(shutdown): ShutdownSignal| {
         upgrade.on_upgrade(async move |socket| {
             let mut socket = socket.until_shutdown(&shutdown);
             while socket.send("tick".into()).await.is_ok() {
-                tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+                tokio::time::sleep(Duration::from_millis(20)).await;
             }
         })
     };
-    let mut config = Config::default();
-    config.listen = "127.0.0.1:0".to_owned();
-    config.debug_listen = None;
-    config.shutdown_timeout = Some(std::time::Duration::from_secs(5));
-    let bound = Server::new(Router::new().route("/ws", any(ticker))).config(config).bind().await.expect("a free port");
+    let bound = bind(Router::new().route("/ws", any(ticker))).await;
     let (address, shutdown) = (bound.local_addr().expect("TCP"), bound.shutdown());
     #[expect(clippy::disallowed_methods, reason = "the test waits for it")]
     let server = tokio::spawn(bound.run());
@@ -148,4 +155,48 @@ async fn one_that_only_sends_is_told_when_the_server_ends_as_well() {
     while let Some(Ok(_)) = within("the end", socket.next()).await {}
     let report = within("the server to end", server).await.expect("no panic").expect("a clean end");
     assert!(report.is_clean(), "{report}");
+}
+
+/// A handler that waits for other things as well drops `recv` again and again. Here, while the Close cannot go out yet.
+#[tokio::test]
+async fn what_was_wrong_is_not_lost_with_a_recv_that_is_dropped() {
+    const MOMENT: Duration = Duration::from_millis(100);
+    let (said, mut says) = mpsc::unbounded_channel();
+    let (full, dropped) = (Arc::new(Notify::new()), Arc::new(Notify::new()));
+    let handler = {
+        let (full, dropped) = (full.clone(), dropped.clone());
+        async move |upgrade: WebSocketUpgrade, ShutdownSignal(shutdown): ShutdownSignal| {
+            upgrade.on_upgrade(async move |socket| {
+                let mut socket = socket.until_shutdown(&shutdown);
+                while timeout(MOMENT, socket.send(vec![0; 1 << 20].into())).await.is_ok() {}
+                full.notify_one();
+                for time in 1.. {
+                    match timeout(MOMENT, socket.recv()).await {
+                        Ok(last) => return said.send(last.map(|last| last.is_err())).expect("the test waits"),
+                        Err(_) if time == 5 => dropped.notify_one(),
+                        Err(_) => {}
+                    }
+                }
+            })
+        }
+    };
+    let bound = bind(Router::new().route("/ws", any(handler))).await;
+    let (address, shutdown) = (bound.local_addr().expect("TCP"), bound.shutdown());
+    let client = async {
+        let mut io = TcpStream::connect(address).await.expect("somebody listens");
+        let request = "GET /ws HTTP/1.1\r\nhost: test\r\nconnection: upgrade\r\nupgrade: websocket\r\n\
+            sec-websocket-version: 13\r\nsec-websocket-key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n";
+        io.write_all(request.as_bytes()).await.expect("the server reads");
+        within("nothing more fits", full.notified()).await;
+        // A reserved opcode.
+        io.write_all(&[0x83, 0x80, 0, 0, 0, 0]).await.expect("the server reads");
+        within("it is looked for, and dropped", dropped.notified()).await;
+        let mut all = Vec::new();
+        within("the end", io.read_to_end(&mut all)).await.expect("closed, not reset");
+        assert!(all.ends_with(b"\x88\x10\x03\xeaprotocol error"), "{:?}", &all[all.len() - 32..]);
+        assert_eq!(says.recv().await.expect("the handler ends"), Some(true), "the handler is told as well");
+        shutdown.trigger();
+    };
+    let (report, ()) = tokio::join!(bound.run(), client);
+    assert!(report.expect("a clean end").is_clean());
 }

@@ -7,7 +7,7 @@ use axum::{
     extract::ws::{CloseFrame, Message, WebSocket, close_code},
 };
 use graceful_shutdown::Shutdown;
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout, timeout_at};
 
 /// Adds [`until_shutdown`](WebSocketExt::until_shutdown) to axum's WebSocket.
 pub trait WebSocketExt {
@@ -35,7 +35,7 @@ pub trait WebSocketExt {
 
 impl WebSocketExt for WebSocket {
     fn until_shutdown(self, shutdown: &Shutdown) -> GracefulSocket {
-        GracefulSocket { socket: self, shutdown: shutdown.clone(), state: State::Open }
+        GracefulSocket { socket: self, shutdown: shutdown.clone(), state: State::Open, broken: None }
     }
 }
 
@@ -45,6 +45,8 @@ pub struct GracefulSocket {
     socket: WebSocket,
     shutdown: Shutdown,
     state: State,
+    /// What went wrong and has not been given out, and until when the client can be told. Boxed: rare.
+    broken: Option<Box<(Error, Instant)>>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -64,17 +66,21 @@ impl GracefulSocket {
     ///
     /// Cancel-safe: dropped and called again, it goes on where it was.
     pub async fn recv(&mut self) -> Option<Result<Message, Error>> {
-        if self.state == State::Open {
+        if self.state == State::Open && self.broken.is_none() {
             tokio::select! {
                 biased;
                 () = self.shutdown.triggered() => {}
-                message = self.socket.recv() => {
-                    if let Some(Err(error)) = &message {
-                        self.say_why(error).await;
-                    }
-                    return message;
+                message = self.socket.recv() => match message {
+                    Some(Err(error)) => self.broken = Some(Box::new((error, Instant::now() + FAREWELL))),
+                    message => return message,
                 }
             }
+        }
+        if let Some(broken) = &self.broken {
+            say_why(&mut self.socket, &broken.0, broken.1).await;
+            // Whatever became of the Close, there is no next message.
+            self.state = State::Over;
+            return self.broken.take().map(|broken| Err(broken.0));
         }
         self.farewell().await;
         None
@@ -96,22 +102,6 @@ impl GracefulSocket {
         }
     }
 
-    /// Closes the socket with the code of what was wrong, where it was the client's fault: the RFC asks for it (6455, 7.1.7),
-    /// and a bare end does not tell a developer what to mend.
-    async fn say_why(&mut self, error: &Error) {
-        // Whatever becomes of the Close, there is no next message.
-        self.state = State::Over;
-        let (code, reason) = match std::error::Error::source(error).and_then(<dyn std::error::Error>::downcast_ref) {
-            Some(tungstenite::Error::Protocol(_)) => (close_code::PROTOCOL, "protocol error"),
-            Some(tungstenite::Error::Utf8(_)) => (close_code::INVALID, "text that is not UTF-8"),
-            Some(tungstenite::Error::Capacity(_)) => (close_code::SIZE, "message too large"),
-            // The socket itself is gone.
-            _ => return,
-        };
-        let close = CloseFrame { code, reason: reason.into() };
-        let _ = timeout(FAREWELL, self.socket.send(Message::Close(Some(close)))).await;
-    }
-
     /// Sends a message.
     ///
     /// # Errors
@@ -130,4 +120,20 @@ impl GracefulSocket {
     pub fn into_inner(self) -> WebSocket {
         self.socket
     }
+}
+
+/// Closes the socket with the code of what was wrong, where it was the client's fault: the RFC asks for it (6455, 7.1.7),
+/// and a bare end does not tell a developer what to mend.
+///
+/// Dropped and called again, it sends what of the Close was not sent: a second one is refused, after the first has gone out.
+async fn say_why(socket: &mut WebSocket, error: &Error, until: Instant) {
+    let (code, reason) = match std::error::Error::source(error).and_then(<dyn std::error::Error>::downcast_ref) {
+        Some(tungstenite::Error::Protocol(_)) => (close_code::PROTOCOL, "protocol error"),
+        Some(tungstenite::Error::Utf8(_)) => (close_code::INVALID, "text that is not UTF-8"),
+        Some(tungstenite::Error::Capacity(_)) => (close_code::SIZE, "message too large"),
+        // The socket itself is gone.
+        _ => return,
+    };
+    let close = CloseFrame { code, reason: reason.into() };
+    let _ = timeout_at(until, socket.send(Message::Close(Some(close)))).await;
 }
