@@ -2,7 +2,9 @@
 
 use std::net::SocketAddr;
 
+use axum::{Router, routing::any};
 use bytes::Bytes;
+use graceful::{Config, Server, recovery::abort};
 use h2::{Reason, client::SendRequest};
 use http::{Request, response};
 use nix::sys::signal::Signal;
@@ -174,4 +176,26 @@ async fn an_answer_to_head_has_no_content_whoever_gives_it() {
     let _busy = program.in_flight("/slow?ms=900").await;
     let (head, body) = fetch(client.clone(), head("/healthz")).await.expect("server busy");
     assert_eq!((head.status.as_u16(), body.len()), (503, 0));
+}
+
+/// There is no body that could be cut, and none is polled: as over HTTP/1.
+#[tokio::test]
+async fn an_answer_to_head_that_is_aborted_is_an_empty_500() {
+    let mut config = Config::default();
+    config.listen = "127.0.0.1:0".to_owned();
+    config.debug_listen = None;
+    let app = Router::new().route("/", any(async || -> &str { abort() }));
+    let bound = Server::new(app).config(config).bind().await.expect("a free port");
+    let (address, shutdown) = (bound.local_addr().expect("TCP"), bound.shutdown());
+    let client = async {
+        let client = connect(address).await;
+        let error = fetch(client.clone(), get("/")).await.expect_err("a reset");
+        assert_eq!(error.reason(), Some(Reason::INTERNAL_ERROR));
+        let request = Request::head("http://test/").body(()).expect("a request");
+        let (head, body) = fetch(client, request).await.expect("an answer");
+        assert_eq!((head.status.as_u16(), body.len()), (500, 0));
+        shutdown.trigger();
+    };
+    let (report, ()) = tokio::join!(bound.run(), client);
+    assert!(report.expect("a clean end").is_clean());
 }
