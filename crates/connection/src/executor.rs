@@ -1,5 +1,6 @@
 //! Where hyper puts the tasks of HTTP/2 streams.
 
+mod place;
 pub(crate) mod stream;
 
 use std::sync::Arc;
@@ -8,7 +9,7 @@ use graceful_tasks::Tracked;
 use http::{Method, Uri};
 use hyper::rt::Executor;
 
-use self::stream::StreamTask;
+use self::{place::InPlace, stream::StreamTask};
 use crate::{Settings, registry::Entry, service::RequestGuard};
 
 /// Runs each stream in a task of its own, under the response deadlines.
@@ -29,7 +30,7 @@ where
     fn execute(&self, future: F) {
         if let Some((number, work)) = self.entry.shared.take_announced_stream() {
             let stream = StreamTask::new(future, Arc::clone(&self.entry.shared), number, &self.settings);
-            tokio::spawn(Tracked::new(work, stream));
+            tokio::spawn(Tracked::new(work, InPlace::new(stream)));
         } else {
             // The pump of an extended CONNECT (RFC 8441): it lives as long as the tunnel, without a limit, and counts as
             // a request, or the idle deadline would close a connection whose only work is a tunnel.
