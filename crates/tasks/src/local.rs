@@ -44,8 +44,10 @@ enum Known {
     Roughly,
     /// The poll began then, and nothing else was polled in it.
     Begin,
-    /// A poll ended then, or an entry was made, and nothing was polled since.
+    /// A poll ended then, and nothing was polled since.
     Event,
+    /// It was looked up, as an instant too, or an entry was made then, and nothing was polled since.
+    Looked,
     /// The poll itself said so, and was to end, or to make an entry, right after.
     Told,
 }
@@ -156,7 +158,7 @@ pub(crate) fn begin(current: Current, roughly: bool) -> (u64, Current) {
     LOCAL.with(|local| {
         let outer = local.current();
         let at = match local.known.get() {
-            Known::Event | Known::Told => local.at.get(),
+            Known::Event | Known::Looked | Known::Told => local.at.get(),
             // What is polled inside begins later than what is around it.
             _ if roughly && local.at.get() != 0 => local.at.get() + 1,
             _ => local.look(),
@@ -269,31 +271,32 @@ impl Drop for AroundGuard {
 /// What time it is, for an entry that is made: known if it was asked for, or told, and nothing was polled since.
 pub(crate) fn entered() -> u64 {
     LOCAL.with(|local| {
-        let at = match local.known.get() {
-            Known::Event | Known::Told => local.at.get(),
-            Known::Begin | Known::Roughly => local.look(),
+        let (at, known) = match local.known.get() {
+            Known::Event => (local.at.get(), Known::Event),
+            Known::Looked | Known::Told => (local.at.get(), Known::Looked),
+            Known::Begin | Known::Roughly => (local.look(), Known::Looked),
         };
         if local.is_inside() {
-            local.set(at, Known::Event);
+            local.set(at, known);
         }
         at
     })
 }
 
-/// The time, for whoever makes an entry at the beginning of a poll: when that began, if nothing else was polled in it
-/// since. It saves a look at the clock.
+/// The time, for whoever makes entries in a poll: what this last gave in it or, else, when that began, if nothing was polled
+/// in it since. It saves a look at the clock.
 #[must_use]
 pub fn now() -> Instant {
-    LOCAL.with(|local| match local.began.get() {
-        Some(began) if local.known.get() == Known::Begin => {
-            local.known.set(Known::Event);
+    LOCAL.with(|local| match (local.known.get(), local.began.get()) {
+        (Known::Begin | Known::Looked | Known::Told, Some(began)) => {
+            local.known.set(Known::Looked);
             began
         }
         _ => {
             let now = Instant::now();
             if local.is_inside() {
                 local.began.set(Some(now));
-                local.set(clock::at(now), Known::Event);
+                local.set(clock::at(now), Known::Looked);
             }
             now
         }

@@ -91,7 +91,7 @@ pub(crate) struct StreamTask<F> {
 }
 
 impl<F> StreamTask<F> {
-    /// The response's time counts from here.
+    /// The response's time counts from when the request was taken in.
     pub(crate) fn new(stream: F, shared: Arc<Shared>, number: u64, settings: &Settings) -> Self {
         Self {
             stream,
@@ -100,7 +100,7 @@ impl<F> StreamTask<F> {
             number,
             shared,
             write: settings.write,
-            until: deadline(Instant::now(), settings.write),
+            until: deadline(graceful_tasks::lately().unwrap_or_else(Instant::now), settings.write),
             stall: settings.write_stall,
             rate: settings.min_write_rate,
             pace: Pace::default(),

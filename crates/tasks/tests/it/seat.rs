@@ -256,3 +256,27 @@ async fn around_a_poll_its_entries_know_the_time_and_how_to_be_woken() {
     assert!(task.is_woken(), "nothing around it could have been woken");
     drop(entry);
 }
+
+#[tokio::test]
+async fn what_the_time_is_is_looked_up_once_until_something_is_polled() {
+    use graceful_tasks::{Part, now};
+    use tokio::time::Instant;
+
+    let registry = Registry::new();
+    let kind = registry.kind::<&str>("request");
+    let mut task = task::spawn(());
+    task.enter(|cx, _| {
+        let _around = registry.around(cx);
+        let time_passes = || {
+            let before = Instant::now();
+            while Instant::now() == before {}
+        };
+        let looked = now();
+        time_passes();
+        let mut entry = kind.enter("r");
+        assert_eq!((entry.since().instant(), now()), (looked, looked), "nothing was polled");
+        Part::begin(Some(&mut entry), cx).end(false);
+        time_passes();
+        assert!(now() > looked, "something was");
+    });
+}
