@@ -39,14 +39,10 @@ impl ConnectionControl {
         Self { shared, number }
     }
 
-    /// What the extensions of each request are cloned from: the clone is the hold on the request that began last. Of
-    /// HTTP/2 streams that may be another one, and whoever clones it says which.
+    /// What the extensions of each request are cloned from: the clone is the hold on the request that the connection's
+    /// task took in last.
     pub(crate) const fn of_each(shared: Arc<Shared>) -> Self {
         Self { shared, number: EACH }
-    }
-
-    pub(crate) const fn set_number(&mut self, number: u64) {
-        self.number = number;
     }
 
     /// The hold on the request that is being worked on: for a service, a future or a body that the connection's own task,
@@ -107,7 +103,7 @@ impl Clone for ConnectionControl {
     #[inline]
     fn clone(&self) -> Self {
         let Self { shared, number } = self;
-        let number = if *number == EACH { shared.requests.started() } else { *number };
+        let number = if *number == EACH { shared.requests.latest() } else { *number };
         Self { shared: Arc::clone(shared), number }
     }
 }

@@ -35,7 +35,7 @@ where
             // The pump of an extended CONNECT (RFC 8441): it lives as long as the tunnel, without a limit, and counts as
             // a request, or the idle deadline would close a connection whose only work is a tunnel.
             let shared = &self.entry.shared;
-            let number = shared.next_request();
+            let number = shared.requests.next_tunnel();
             let work = self.entry.kinds().request(shared, number);
             let guard = RequestGuard::new(&self.entry, number, &Method::CONNECT, &Uri::default(), &work);
             tokio::spawn(Tracked::new(work, async move {

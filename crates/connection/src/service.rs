@@ -97,16 +97,12 @@ impl<S> Tracked<S> {
     }
 
     /// What a request's extensions begin with, besides what hyper has put into them.
-    fn extend(&self, extensions: &mut Extensions, number: u64, http2: bool) {
+    fn extend(&self, extensions: &mut Extensions) {
         if self.given.is_empty() {
             return;
         }
         // Of an upgrade, or a protocol that a stream is to speak: rare.
         let hypers = std::mem::replace(extensions, self.given.clone());
-        // Another may have begun since, in another task.
-        if http2 && let Some(control) = extensions.get_mut::<ConnectionControl>() {
-            control.set_number(number);
-        }
         if !hypers.is_empty() {
             extensions.extend(hypers);
         }
@@ -173,7 +169,7 @@ impl<S: HttpService> hyper::service::Service<Request<Incoming>> for Tracked<S> {
                 return ResponseFuture { state: State::Refused(Some(response)), flags, upgrade: None, guard };
             }
         };
-        self.extend(request.extensions_mut(), number, http2);
+        self.extend(request.extensions_mut());
         // Taken apart only now, and put together where it is passed on: each stop on the way is a copy of it.
         let (head, incoming) = request.into_parts();
         let body = body(incoming);

@@ -187,7 +187,7 @@ impl Shared {
 
     // Requests.
 
-    /// The number of the request that is about to begin.
+    /// The number of the request that is about to begin, in the connection's task.
     pub(crate) fn next_request(&self) -> u64 {
         if self.is_http2() { self.requests.next_stream() } else { self.requests.next() }
     }

@@ -18,6 +18,8 @@ pub(crate) struct Requests {
     /// Between their head and the end of their response's body.
     in_flight: AtomicU32,
     started: AtomicU64,
+    /// The one that the connection's task took in last: over HTTP/2 a tunnel may have begun since, in another task.
+    latest: AtomicU64,
     /// How many there may be; 0 is as many as there come.
     max: AtomicU64,
     /// What is in flight, so that a shutdown can name what it waits for. HTTP/1: the method and the target of the one
@@ -89,16 +91,29 @@ impl Requests {
         self.started() + 1
     }
 
-    /// The number of a stream that is about to begin. The tunnel of an extended CONNECT begins in the task of the stream
-    /// that asked for it, beside whatever begins in the connection's.
+    /// The number of a stream that is about to begin.
     pub(crate) fn next_stream(&self) -> u64 {
+        let number = self.next_tunnel();
+        self.latest.store(number, Relaxed);
+        number
+    }
+
+    /// The number of a tunnel that is about to begin: that of an extended CONNECT does so in the task of the stream that
+    /// asked for it, beside whatever begins in the connection's.
+    pub(crate) fn next_tunnel(&self) -> u64 {
         self.started.fetch_add(1, Relaxed) + 1
+    }
+
+    /// The number of the request that the connection's task has taken in last. For that task.
+    pub(crate) fn latest(&self) -> u64 {
+        self.latest.load(Relaxed)
     }
 
     /// HTTP/1: a request begins. All of it in the connection's task.
     pub(super) fn begin(&self, number: u64, method: &Method, uri: &Uri, work: &Entry) {
         self.work.store(work.id(), Relaxed);
         self.started.store(number, Relaxed);
+        self.latest.store(number, Relaxed);
         let target = match uri.path_and_query() {
             Some(path) => path.as_str(),
             None => uri.authority().map_or("", |authority| authority.as_str()),
@@ -123,12 +138,11 @@ impl Requests {
     /// HTTP/2: it has ended. Says whether it was the last one in flight.
     pub(super) fn end_stream(&self, number: u64) -> bool {
         self.forget(number);
-        let ended = {
+        // Dropped outside the lock: what it refers to may have to be freed.
+        let _ended = {
             let mut streams = self.streams();
             streams.iter().position(|live| live.number == number).map(|at| streams.swap_remove(at))
         };
-        // Outside the lock: what it refers to may have to be freed.
-        drop(ended);
         // AcqRel: whoever sees zero also sees all that the requests did.
         self.in_flight.fetch_sub(1, AcqRel) == 1
     }
@@ -235,14 +249,22 @@ mod tests {
         const EACH: usize = 50_000;
         let (requests, both) = (Requests::default(), std::sync::Barrier::new(2));
         let mut numbers: Vec<u64> = std::thread::scope(|scope| {
-            let take = || {
+            let take = |next: fn(&Requests) -> u64| {
                 both.wait();
-                (0..EACH).map(|_| requests.next_stream()).collect::<Vec<_>>()
+                (0..EACH).map(|_| next(&requests)).collect::<Vec<_>>()
             };
-            let threads = [scope.spawn(take), scope.spawn(take)];
+            let threads =
+                [scope.spawn(move || take(Requests::next_stream)), scope.spawn(move || take(Requests::next_tunnel))];
             threads.into_iter().flat_map(|thread| thread.join().expect("no panic")).collect()
         });
         numbers.sort_unstable();
         assert!(numbers.into_iter().eq(1..=2 * EACH as u64), "each once, from 1");
+    }
+
+    #[test]
+    fn a_tunnel_is_not_what_the_connection_took_in_last() {
+        let requests = Requests::default();
+        let stream = requests.next_stream();
+        assert_eq!((requests.next_tunnel(), requests.latest()), (stream + 1, stream));
     }
 }
