@@ -49,18 +49,32 @@ async fn handlers_that_block_every_thread_do_not_keep_the_process() {
 
 #[tokio::test]
 async fn a_second_signal_forces_at_once() {
-    for (first, second) in [(Signal::SIGTERM, Signal::SIGTERM), (Signal::SIGTERM, Signal::SIGINT)] {
-        let program = playground(&["--shutdown-timeout", "10m"]).await;
-        let client = program.in_flight("/slow?ms=600000").await;
-        program.signal(first);
-        program.log().message("shutdown signal").await;
-        program.signal(second);
-        let ended = program.ended().await;
-        check_forced(&ended, "/slow", &client.address().to_string(), "forced");
+    for second in [Signal::SIGTERM, Signal::SIGINT] {
+        let mut ended = forced_by(second).await;
+        // Where somebody waits is read from the debug information, in the quarter of a second that a forced end has. On a busy
+        // machine that may be too short: then it goes without.
+        for _ in 0..5 {
+            if !ended.log.lines().iter().any(|line| line["late"].as_str().is_some_and(|late| !late.contains(" place=")))
+            {
+                break;
+            }
+            ended = forced_by(second).await;
+        }
         check_place(&ended, "sleep at ", "time.rs:");
-        assert!(ended.took < GRACE, "{second}: {:?}", ended.took);
-        assert_eq!(ended.log.message("second shutdown signal, forcing").await["signal"], second.as_str());
     }
+}
+
+async fn forced_by(second: Signal) -> Ended {
+    let program = playground(&["--shutdown-timeout", "10m"]).await;
+    let client = program.in_flight("/slow?ms=600000").await;
+    program.signal(Signal::SIGTERM);
+    program.log().message("shutdown signal").await;
+    program.signal(second);
+    let ended = program.ended().await;
+    check_forced(&ended, "/slow", &client.address().to_string(), "forced");
+    assert!(ended.took < GRACE, "{second}: {:?}", ended.took);
+    assert_eq!(ended.log.message("second shutdown signal, forcing").await["signal"], second.as_str());
+    ended
 }
 
 #[tokio::test]
