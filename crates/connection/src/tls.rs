@@ -48,8 +48,8 @@
 //! TLS 1.2 and 1.3, by rustls; with `ring` as the crypto, which builds with a C compiler alone, on every platform that
 //! this runs on. It has no post-quantum key exchange: [`TlsSettings::crypto_provider`] takes another one. ALPN offers
 //! `h2`, then `http/1.1`, and what was agreed on is binding: a client that agrees on one and speaks the other is closed.
-//! One that knows no ALPN may speak either. Sessions are resumed by tickets; early data (0-RTT), which can be replayed,
-//! is not accepted.
+//! One that knows no ALPN may speak either. Sessions are resumed by tickets, unless clients are asked for
+//! [certificates](ClientAuth); early data (0-RTT), which can be replayed, is not accepted.
 //!
 //! # Reload
 //!

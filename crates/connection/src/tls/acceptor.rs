@@ -71,7 +71,7 @@ impl Acceptor {
     }
 
     /// Reads the files again, and serves them from the next handshake on if all of them are good. Connections go on as
-    /// they are, and sessions can be resumed as before unless clients show certificates. Blocks for as long as reading
+    /// they are, and sessions can be resumed as before. Blocks for as long as reading
     /// takes: in a task, call [`request_reload`](Self::request_reload) and let [`watch`](Self::watch) do it.
     ///
     /// # Errors

@@ -1,4 +1,4 @@
-use std::{fmt, time::SystemTime};
+use std::fmt;
 
 use super::{
     certificate::Certificate,
@@ -24,8 +24,7 @@ impl TlsInfo {
     ///
     /// # Errors
     ///
-    /// If the client's certificate has expired since it was checked, or cannot be read: a handler that goes by it must
-    /// not be left without.
+    /// If the client's certificate cannot be read: a handler that goes by it must not be left without.
     pub(super) fn of(connection: &ServerConnection) -> Result<Self, rustls::Error> {
         let client_certificate = match connection.peer_certificates().and_then(<[_]>::first) {
             Some(der) => Some(ClientCertificate::read(der)?),
@@ -78,8 +77,8 @@ impl TlsInfo {
         self.resumed
     }
 
-    /// The client's certificate, if it was asked for one and has one. It is checked: issued by one of those in the file,
-    /// not expired, and the client has its key.
+    /// The client's certificate, if it was asked for one and has one. It was checked for this connection: issued by one of
+    /// those in the file, not expired, and the client has its key.
     #[must_use]
     pub const fn client_certificate(&self) -> Option<&ClientCertificate> {
         self.client_certificate.as_ref()
@@ -124,10 +123,6 @@ pub struct ClientCertificate {
 impl ClientCertificate {
     fn read(der: &CertificateDer<'_>) -> Result<Self, rustls::Error> {
         let certificate = Certificate::from_der(der).map_err(|_| rustls::CertificateError::BadEncoding)?;
-        // Checked in every whole handshake; a resumed session may be hours old.
-        if certificate.not_after() < SystemTime::now() {
-            return Err(rustls::CertificateError::Expired.into());
-        }
         Ok(Self {
             subject: certificate.subject(),
             common_name: certificate.common_name(),

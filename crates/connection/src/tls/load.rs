@@ -11,7 +11,7 @@ use super::{
         self, RootCertStore, ServerConfig,
         crypto::{CryptoProvider, ring},
         pki_types::CertificateDer,
-        server::{ProducesTickets, WebPkiClientVerifier, danger::ClientCertVerifier},
+        server::{NoServerSessionStorage, ProducesTickets, WebPkiClientVerifier, danger::ClientCertVerifier},
         sign::CertifiedKey,
         version::{TLS12, TLS13},
     },
@@ -56,12 +56,16 @@ impl Loaded {
         };
         let mut config = builder.with_cert_resolver(Arc::<Certificates>::clone(&certificates));
         config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
-        if settings.provider.is_none() {
-            config.ticketer = match before.filter(|_| settings.client_auth == ClientAuth::Off) {
+        if settings.client_auth != ClientAuth::Off {
+            // A session that is resumed brings its client certificate along, unchecked: it may have expired since, or its
+            // issuer be no longer in the file. To refuse it then would lock the client out, who resumes what it has
+            // though its certificate is a new one by now; and a server cannot look into a session before it takes it.
+            config.session_storage = Arc::new(NoServerSessionStorage {});
+            config.send_tls13_tickets = 0;
+        } else if settings.provider.is_none() {
+            config.ticketer = match before {
                 // So that a reload costs nobody a whole handshake.
                 Some(before) => Arc::clone(&before.config.ticketer),
-                // A session that is resumed brings its client certificate along, unchecked: the tickets of an issuer
-                // that is no longer in the file must not be taken.
                 None => tickets()?,
             };
         }

@@ -30,6 +30,9 @@ pub(super) struct KeyPair {
 ///
 /// The file holds the certificates of those who may issue them, in PEM. There is no revocation: let client certificates
 /// live for a short time, or take the issuer out of the file.
+///
+/// Where clients are asked, no session is resumed: each connection shows its certificate and is checked, at the price of a
+/// whole handshake. A connection that is open when the certificate expires goes on.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum ClientAuth {

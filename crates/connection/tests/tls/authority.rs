@@ -4,6 +4,7 @@ use std::{
     fs,
     path::{Path, PathBuf},
     sync::atomic::{AtomicU32, Ordering::Relaxed},
+    time::{Duration, SystemTime},
 };
 
 use graceful_connection::tls::{TlsSettings, rustls::pki_types::CertificateDer};
@@ -85,11 +86,27 @@ impl Authority {
         }
     }
 
+    /// One that expires in a moment, and when: see [`pass`].
+    pub(crate) fn issue_short(&self, file: &str, names: &[&str]) -> (Files, SystemTime) {
+        let expires = SystemTime::now() + Duration::from_secs(3);
+        let files = self.issue_with(file, names, &KeyPair::generate().expect("a key"), |params| {
+            params.not_after = expires.into();
+        });
+        (files, expires)
+    }
+
     /// Replaces the content of `files`, as a renewal does.
     pub(crate) fn renew(&self, files: &Files, common_name: &str) {
         let fresh = self.issue(common_name, &["localhost"]);
         replace(&fresh.key, &files.key);
         replace(&fresh.chain, &files.chain);
+    }
+}
+
+/// Lets the clock of the machine pass a time: what expires knows no other.
+pub(crate) fn pass(time: SystemTime) {
+    while let Ok(left) = time.duration_since(SystemTime::now()) {
+        std::thread::sleep(left.max(Duration::from_millis(1)));
     }
 }
 

@@ -1,14 +1,26 @@
 //! Clients with certificates of their own.
 
+use std::{
+    io,
+    sync::{Arc, Mutex},
+};
+
 use graceful_connection::tls::{
     ClientAuth, HandshakeError,
-    rustls::version::{TLS12, TLS13},
+    rustls::{
+        SignatureScheme,
+        client::ResolvesClientCert,
+        crypto::ring,
+        pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject},
+        sign::CertifiedKey,
+        version::{TLS12, TLS13},
+    },
 };
 use rcgen::{DnType, KeyPair, date_time_ymd};
 use tokio::io::AsyncReadExt;
 
 use crate::{
-    authority::{Authority, Files},
+    authority::{Authority, Files, pass},
     client::{Client, alert, body, get},
     server::Server,
 };
@@ -32,17 +44,18 @@ async fn the_handler_can_read_whose_it_is() {
         let (authority, server) = setup(auth);
         for version in [&TLS12, &TLS13] {
             let client = Client::build(&authority, &[version], Some(&client_files(&authority)));
-            for resumed in [false, true] {
-                let (io, _served) = server.connect();
-                let mut io = client.connect(io).await.expect("a connection");
-                let answer = get(&mut io, "/tls").await.expect("an answer");
-                assert!(
-                    body(&answer).ends_with(&format!("resumed={resumed} client=O=Example\\, Inc.,CN=billing")),
-                    "{answer}"
-                );
+            for _again in 0..2 {
+                let answer = answer(&server, &client).await.expect("an answer");
+                assert!(body(&answer).ends_with("client=O=Example\\, Inc.,CN=billing"), "{answer}");
             }
         }
     }
+}
+
+/// What a handler reads of a new connection.
+async fn answer(server: &Server, client: &Client) -> io::Result<String> {
+    let (io, _served) = server.connect();
+    get(&mut client.connect(io).await?, "/tls").await
 }
 
 #[tokio::test(start_paused = true, crate = "crate::checked")]
@@ -82,6 +95,65 @@ async fn refused(_authority: &Authority, server: &Server, client: Client, becaus
     assert!(matches!(error, HandshakeError::ClientCertificate(_)), "{error:?}");
     assert!(!error.is_noise(), "it is logged");
     server.assert_empty();
+}
+
+/// A client that renews its certificate while it runs.
+#[derive(Debug)]
+struct Renewable(Mutex<Arc<CertifiedKey>>);
+
+impl Renewable {
+    fn renew(&self, files: &Files) {
+        *self.0.lock().expect("no panic") = certified(files);
+    }
+}
+
+impl ResolvesClientCert for Renewable {
+    fn resolve(&self, _: &[&[u8]], _: &[SignatureScheme]) -> Option<Arc<CertifiedKey>> {
+        Some(Arc::clone(&self.0.lock().expect("no panic")))
+    }
+
+    fn has_certs(&self) -> bool {
+        true
+    }
+}
+
+fn certified(files: &Files) -> Arc<CertifiedKey> {
+    let chain = CertificateDer::pem_file_iter(&files.chain).expect("a file").collect::<Result<_, _>>();
+    let key = PrivateKeyDer::from_pem_file(&files.key).expect("a key");
+    Arc::new(CertifiedKey::from_der(chain.expect("a chain"), key, &ring::default_provider()).expect("a pair"))
+}
+
+#[tokio::test(start_paused = true, crate = "crate::checked")]
+async fn a_client_that_renewed_its_certificate_is_let_in() {
+    for version in [&TLS12, &TLS13] {
+        let (authority, server) = setup(ClientAuth::Required);
+        let (short, expires) = authority.issue_short("short", &[]);
+        let shown = Arc::new(Renewable(Mutex::new(certified(&short))));
+        let mut client = Client::speaking(&authority, version);
+        client.config.client_auth_cert_resolver = Arc::<Renewable>::clone(&shown);
+        let before = answer(&server, &client).await.expect("it has not expired");
+        assert!(before.ends_with("client=CN=short"), "{before}");
+        pass(expires);
+        shown.renew(&authority.issue("fresh", &[]));
+        for _again in 0..2 {
+            let after = answer(&server, &client).await.expect("a good certificate");
+            assert!(after.ends_with("client=CN=fresh"), "{after}");
+        }
+    }
+}
+
+#[tokio::test(start_paused = true, crate = "crate::checked")]
+async fn every_connection_shows_its_certificate() {
+    for auth in [ClientAuth::Optional as fn(_) -> _, ClientAuth::Required] {
+        let (authority, server) = setup(auth);
+        for version in [&TLS12, &TLS13] {
+            let client = Client::build(&authority, &[version], Some(&client_files(&authority)));
+            for _again in 0..2 {
+                let answer = answer(&server, &client).await.expect("an answer");
+                assert!(answer.contains("resumed=false"), "{version:?}: {answer}");
+            }
+        }
+    }
 }
 
 #[tokio::test(start_paused = true, crate = "crate::checked")]
