@@ -94,11 +94,15 @@ impl Acceptor {
     ///
     /// The files are looked at once per `every` (not at all if `None` or zero), and read when they have changed and
     /// then kept still for one `every`: certificate and key are two files, and they are not written at one instant. There is one
-    /// attempt a change.
+    /// attempt a change; but where a file could not be read ([`TlsError::Read`]), which may pass without a change, as when
+    /// the process is out of file descriptors, there is one at each look until it can be. `told` hears of a failure
+    /// once as long as it stays the same. A panic while reading is a failure too.
     pub async fn watch(&self, every: Option<Duration>, mut told: impl FnMut(Result<(), TlsError>)) -> Infallible {
         let every = every.filter(|every| !every.is_zero());
         let mut read = self.loaded().stamps.clone();
         let mut seen = read.clone();
+        // What could not be read at the last attempt, and why.
+        let mut unread = None;
         loop {
             let requested = match every {
                 Some(every) => timeout(every, self.inner.requested.notified()).await.is_ok(),
@@ -111,13 +115,23 @@ impl Acceptor {
             // It fails at the end of the runtime only.
             let Ok(now) = spawn_blocking(move || Stamps::of(&acceptor.inner.settings)).await else { continue };
             let settled = std::mem::replace(&mut seen, now.clone()) == now;
-            if !requested && (!settled || now == read) {
+            let changed = now != read;
+            if !requested && !(settled && (changed || unread.is_some())) {
                 continue;
             }
             // What changes from now on is another change.
             read = now;
             let acceptor = self.clone();
-            if let Ok(result) = spawn_blocking(move || acceptor.reload()).await {
+            let result = match spawn_blocking(move || acceptor.reload()).await {
+                Ok(result) => result,
+                Err(error) if error.is_panic() => Err(TlsError::Panicked),
+                Err(_) => continue,
+            };
+            let before = unread.take();
+            if let Err(TlsError::Read { path, source, .. }) = &result {
+                unread = Some((path.clone(), source.to_string()));
+            }
+            if requested || changed || unread.is_none() || unread != before {
                 told(result);
             }
         }

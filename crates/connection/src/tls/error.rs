@@ -73,6 +73,8 @@ pub enum TlsError {
         /// From when on it is.
         not_before: SystemTime,
     },
+    /// The reading panicked, in a crypto provider or in here.
+    Panicked,
     /// The crypto provider has no random numbers, or lacks what TLS 1.2 and 1.3 need.
     Provider(rustls::Error),
 }
@@ -122,6 +124,7 @@ impl fmt::Display for TlsError {
                 path.display(),
                 Date(*not_before)
             ),
+            Self::Panicked => f.write_str("reading the certificates panicked; the panic's own message says where"),
             Self::Provider(_) => f.write_str("the crypto provider cannot be used for TLS 1.2 and 1.3"),
         }
     }
@@ -142,7 +145,8 @@ impl Error for TlsError {
             | Self::Mismatch { .. }
             | Self::Order { .. }
             | Self::Expired { .. }
-            | Self::NotYetValid { .. } => None,
+            | Self::NotYetValid { .. }
+            | Self::Panicked => None,
         }
     }
 }

@@ -1,9 +1,27 @@
 //! Another certificate, on a server that runs.
 
-use std::{fs, sync::Arc, time::Duration};
+use std::{
+    fs,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering::Relaxed},
+    },
+    time::Duration,
+};
 
-use graceful_connection::tls::TlsError;
-use tokio::{sync::mpsc, time::sleep};
+use graceful_connection::tls::{
+    TlsError,
+    rustls::{
+        self,
+        crypto::{KeyProvider, ring},
+        pki_types::PrivateKeyDer,
+        sign::SigningKey,
+    },
+};
+use tokio::{
+    sync::mpsc,
+    time::{sleep, timeout},
+};
 
 use crate::{
     authority::{Authority, Files, replace},
@@ -95,6 +113,95 @@ async fn a_bad_change_is_tried_once_and_the_next_one_again() {
     sleep(60 * SECOND).await;
     assert!(reloads.try_recv().is_err(), "one attempt a change, or the log would be full of it");
     authority.renew(&files, "new");
+    assert_eq!(reloads.recv().await, Some(Ok(())));
+    assert_eq!(served_now(&server, &authority).await, "new");
+}
+
+/// In a process of its own, since it takes every file descriptor there is.
+#[cfg(unix)]
+#[test]
+fn what_could_not_be_read_is_tried_again_and_told_once() {
+    let program = std::env::current_exe().expect("this program");
+    let status = std::process::Command::new("sh")
+        .args(["-c", r#"ulimit -n 64 && exec "$0" --ignored --exact reload::out_of_descriptors"#])
+        .arg(program)
+        .stdout(std::process::Stdio::null())
+        .status()
+        .expect("a shell");
+    assert!(status.success(), "{status}");
+}
+
+#[cfg(unix)]
+#[tokio::test(start_paused = true, crate = "crate::checked")]
+#[ignore = "takes every file descriptor: run by what_could_not_be_read_is_tried_again_and_told_once"]
+async fn out_of_descriptors() {
+    let (authority, files, server) = setup();
+    let mut reloads = watch(&server, Some(5 * SECOND));
+    authority.renew(&files, "new");
+    let mut all = Vec::new();
+    let error = loop {
+        match fs::File::open("/dev/null") {
+            Ok(file) => all.push(file),
+            Err(error) => break error,
+        }
+        assert!(all.len() < 64, "run with `ulimit -n 64`");
+    };
+    assert_eq!(error.raw_os_error(), Some(24), "EMFILE: {error}");
+    let error = reloads.recv().await.expect("an attempt").expect_err("there is no descriptor");
+    assert!(error.contains("cannot read the certificate chain"), "{error}");
+    sleep(60 * SECOND).await;
+    assert!(reloads.try_recv().is_err(), "it is told once");
+    drop(all);
+    assert_eq!(timeout(60 * SECOND, reloads.recv()).await, Ok(Some(Ok(()))), "it is tried again");
+    assert_eq!(served_now(&server, &authority).await, "new");
+    sleep(60 * SECOND).await;
+    assert!(reloads.try_recv().is_err(), "it has been read");
+}
+
+#[tokio::test(start_paused = true, crate = "crate::checked")]
+async fn a_file_that_is_gone_is_told_once() {
+    let (authority, files, server) = setup();
+    let mut reloads = watch(&server, Some(5 * SECOND));
+    fs::remove_file(&files.key).expect("the file is there");
+    let error = reloads.recv().await.expect("an attempt").expect_err("no key");
+    assert!(error.contains("no such file"), "{error}");
+    sleep(60 * SECOND).await;
+    assert!(reloads.try_recv().is_err(), "one line a change");
+    server.acceptor.request_reload();
+    assert_eq!(reloads.recv().await.expect("an attempt"), Err(error), "who asks is answered");
+    authority.renew(&files, "new");
+    assert_eq!(reloads.recv().await, Some(Ok(())));
+}
+
+/// Keys of a provider that panics when it is told to.
+#[derive(Debug)]
+struct Panics(&'static dyn KeyProvider, AtomicBool);
+
+impl KeyProvider for Panics {
+    fn load_private_key(&self, key: PrivateKeyDer<'static>) -> Result<Arc<dyn SigningKey>, rustls::Error> {
+        assert!(!self.1.load(Relaxed), "on purpose");
+        self.0.load_private_key(key)
+    }
+}
+
+#[tokio::test(start_paused = true, crate = "crate::checked")]
+async fn a_panic_is_told_and_changes_nothing() {
+    let authority = Authority::new();
+    let files = authority.issue("old", &["localhost"]);
+    let mut provider = ring::default_provider();
+    let keys: &'static Panics = Box::leak(Box::new(Panics(provider.key_provider, AtomicBool::new(false))));
+    provider.key_provider = keys;
+    let server = Server::new(files.settings().crypto_provider(provider.into()));
+    let mut reloads = watch(&server, None);
+    authority.renew(&files, "new");
+    keys.1.store(true, Relaxed);
+    server.acceptor.request_reload();
+    let told = timeout(60 * SECOND, reloads.recv()).await.expect("it is told");
+    let error = told.expect("an attempt").expect_err("it panicked");
+    assert!(error.contains("panicked"), "{error}");
+    assert_eq!(served_now(&server, &authority).await, "old");
+    keys.1.store(false, Relaxed);
+    server.acceptor.request_reload();
     assert_eq!(reloads.recv().await, Some(Ok(())));
     assert_eq!(served_now(&server, &authority).await, "new");
 }
