@@ -76,7 +76,8 @@ impl Acceptor {
     ///
     /// # Errors
     ///
-    /// What is wrong with the files. What was served before goes on being served.
+    /// What is wrong with the files. What was served before goes on being served. A certificate that has expired is
+    /// taken if it is being served already, with a warning in the log: it must not keep the others from being renewed.
     pub fn reload(&self) -> Result<(), TlsError> {
         let inner = &*self.inner;
         let _one_at_a_time = inner.reloading.lock().unwrap_or_else(PoisonError::into_inner);

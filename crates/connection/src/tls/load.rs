@@ -39,7 +39,7 @@ impl Loaded {
         let mut certificates = Certificates::default();
         let mut expires = None;
         for pair in &settings.certificates {
-            let (certified, certificate) = pair.read(&provider, now)?;
+            let (certified, certificate) = pair.read(&provider, now, before)?;
             let names = certificate.dns_names().map_err(|error| unusable(pair, error))?;
             certificates.add(certified, names);
             let not_after = certificate.not_after();
@@ -74,7 +74,12 @@ impl Loaded {
 }
 
 impl KeyPair {
-    fn read(&self, provider: &CryptoProvider, now: SystemTime) -> Result<(CertifiedKey, Certificate), TlsError> {
+    fn read(
+        &self,
+        provider: &CryptoProvider,
+        now: SystemTime,
+        before: Option<&Loaded>,
+    ) -> Result<(CertifiedKey, Certificate), TlsError> {
         let Self { chain: chain_path, key: key_path } = self;
         let chain = files::chain(chain_path)?;
         let key = files::key(key_path)?;
@@ -105,7 +110,15 @@ impl KeyPair {
 
         let (not_before, not_after) = (certificate.not_before(), certificate.not_after());
         if not_after < now {
-            return Err(TlsError::Expired { path: chain_path.clone(), not_after });
+            let expired = TlsError::Expired { path: chain_path.clone(), not_after };
+            // One that is served already gets no worse by it, and must not keep the others from being renewed.
+            if !before.is_some_and(|before| before.certificates.serve(&certified)) {
+                return Err(expired);
+            }
+            tracing::warn!(
+                target: "graceful::server", kind = "certificates", source = "http", error = %expired,
+                "a certificate that has expired is still served"
+            );
         }
         if now < not_before {
             return Err(TlsError::NotYetValid { path: chain_path.clone(), not_before });

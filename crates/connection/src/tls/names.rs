@@ -28,22 +28,31 @@ impl Certificates {
         self.all.push(certified);
     }
 
-    /// The certificates for a name in lower case.
-    fn named(&self, name: &str) -> Option<&[Arc<CertifiedKey>]> {
+    /// The certificates for a name in lower case: those that spell it out, then those with a wildcard.
+    fn named(&self, name: &str) -> impl Iterator<Item = &Arc<CertifiedKey>> {
         // A wildcard stands for one label (RFC 6125, 6.4.3).
-        let wildcard = || name.split_once('.').and_then(|(_, parent)| self.wildcard.get(parent));
-        self.exact.get(name).or_else(wildcard).map(Vec::as_slice)
+        let wildcard = name.split_once('.').and_then(|(_, parent)| self.wildcard.get(parent));
+        self.exact.get(name).into_iter().chain(wildcard).flatten()
     }
 
     pub(super) fn knows(&self, name: Option<&str>) -> bool {
-        name.is_some_and(|name| self.named(name).is_some())
+        name.is_some_and(|name| self.named(name).next().is_some())
+    }
+
+    /// Whether this very certificate is one of them.
+    pub(super) fn serve(&self, certified: &CertifiedKey) -> bool {
+        self.all.iter().any(|one| one.cert.first() == certified.cert.first())
     }
 }
 
 impl ResolvesServerCert for Certificates {
     fn resolve(&self, hello: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
-        let candidates = hello.server_name().and_then(|name| self.named(name)).unwrap_or(&self.all);
         let understood = |one: &&Arc<CertifiedKey>| one.key.choose_scheme(hello.signature_schemes()).is_some();
-        candidates.iter().find(understood).or_else(|| candidates.first()).cloned()
+        let mut named = hello.server_name().into_iter().flat_map(|name| self.named(name)).peekable();
+        match named.peek().copied() {
+            Some(first) => named.find(understood).or(Some(first)),
+            None => self.all.iter().find(understood).or_else(|| self.all.first()),
+        }
+        .cloned()
     }
 }

@@ -71,8 +71,9 @@ impl TlsSettings {
     /// Adds another certificate, for the names in it: exact ones, and wildcards (`*.example.com`) for one label.
     ///
     /// The client says in the handshake which name it wants (SNI). Where several certificates have that name, it gets
-    /// the first whose kind of key it understands, so that an ECDSA certificate can stand before an RSA one. A client
-    /// that names nothing, or nothing that is known, gets the first certificate of all that it understands.
+    /// the first whose kind of key it understands, so that an ECDSA certificate can stand before an RSA one; those that
+    /// spell the name out come before those with a wildcard for it. A client that names nothing, or nothing that is
+    /// known, gets the first certificate of all that it understands.
     pub fn certificate(mut self, chain: impl Into<PathBuf>, key: impl Into<PathBuf>) -> Self {
         self.certificates.push(KeyPair { chain: chain.into(), key: key.into() });
         self

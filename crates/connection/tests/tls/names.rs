@@ -78,6 +78,25 @@ async fn strangers_can_be_refused() {
 }
 
 #[tokio::test(start_paused = true, crate = "crate::checked")]
+async fn a_wildcard_is_there_for_who_does_not_understand_the_name_itself() {
+    let authority = Authority::new();
+    let exact = authority.issue_with(
+        "exact",
+        &["one.wild.example"],
+        &KeyPair::generate_for(&PKCS_ED25519).expect("a key"),
+        |_| (),
+    );
+    let wild = authority.issue("wild", &["*.wild.example"]);
+    let server = Server::new(wild.settings().certificate(exact.chain, exact.key));
+    let (io, _served) = server.connect();
+    let io = Client::new(&authority).connect_to("one.wild.example", io).await.expect("a connection");
+    assert_eq!(shown(&io), "exact", "the name itself comes first, where both would do");
+    let (io, _served) = server.connect();
+    let io = without_ed25519(&authority).connect_to("one.wild.example", io).await.expect("a connection");
+    assert_eq!(shown(&io), "wild");
+}
+
+#[tokio::test(start_paused = true, crate = "crate::checked")]
 async fn a_client_gets_a_key_that_it_understands() {
     let authority = Authority::new();
     let modern =
@@ -89,6 +108,12 @@ async fn a_client_gets_a_key_that_it_understands() {
     let io = Client::new(&authority).connect(io).await.expect("a connection");
     assert_eq!(shown(&io), "modern", "the first, where both would do");
 
+    let (io, _served) = server.connect();
+    let io = without_ed25519(&authority).connect(io).await.expect("a connection");
+    assert_eq!(shown(&io), "common");
+}
+
+fn without_ed25519(authority: &Authority) -> Client {
     let mut provider = ring::default_provider();
     let known = provider.signature_verification_algorithms.mapping;
     let known: Vec<_> = known.iter().filter(|(scheme, _)| *scheme != SignatureScheme::ED25519).copied().collect();
@@ -100,7 +125,5 @@ async fn a_client_gets_a_key_that_it_understands() {
         .expect("versions")
         .with_root_certificates(roots)
         .with_no_client_auth();
-    let (io, _served) = server.connect();
-    let io = Client { config }.connect(io).await.expect("a connection");
-    assert_eq!(shown(&io), "common");
+    Client { config }
 }

@@ -18,13 +18,14 @@ use graceful_connection::tls::{
         sign::SigningKey,
     },
 };
+use rcgen::{KeyPair, date_time_ymd};
 use tokio::{
     sync::mpsc,
     time::{sleep, timeout},
 };
 
 use crate::{
-    authority::{Authority, Files, replace},
+    authority::{Authority, Files, pass, replace},
     client::{Client, get, shown},
     server::{SECOND, Server},
 };
@@ -73,6 +74,30 @@ async fn bad_files_change_nothing() {
     assert!(matches!(error, TlsError::Read { .. }), "{error:?}");
     assert_eq!(served_now(&server, &authority).await, "old");
     assert_eq!(server.acceptor.expires(), expires);
+}
+
+#[tokio::test(start_paused = true, crate = "crate::checked")]
+async fn one_that_has_expired_does_not_keep_the_others_from_being_renewed() {
+    let authority = Authority::new();
+    let (short, expires) = authority.issue_short("short", &["abandoned.test"]);
+    let files = authority.issue("old", &["localhost"]);
+    let server = Server::new(short.settings().certificate(&files.chain, &files.key));
+    pass(expires);
+    authority.renew(&files, "new");
+    server.acceptor.reload().expect("the one that has expired is served already");
+    assert_eq!(served_now(&server, &authority).await, "new");
+    assert!(server.acceptor.expires() <= expires, "it is still one of them");
+
+    // Another one that has expired is a mistake, as it is at the start.
+    authority.renew(&files, "newer");
+    let other = authority.issue_with("other", &["abandoned.test"], &KeyPair::generate().expect("a key"), |params| {
+        params.not_after = date_time_ymd(2020, 1, 1);
+    });
+    replace(&other.key, &short.key);
+    replace(&other.chain, &short.chain);
+    let error = server.acceptor.reload().expect_err("nobody has it");
+    assert!(matches!(error, TlsError::Expired { .. }), "{error:?}");
+    assert_eq!(served_now(&server, &authority).await, "new");
 }
 
 /// What a watch was told, in order.
