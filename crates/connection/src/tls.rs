@@ -62,6 +62,7 @@ mod certificate;
 mod error;
 mod failure;
 mod files;
+mod gate;
 mod handshake;
 mod hello;
 mod info;

@@ -30,7 +30,7 @@ struct Inner {
     /// One reload at a time, so that an older reading never replaces a newer one.
     reloading: Mutex<()>,
     requested: Notify,
-    places: Option<Semaphore>,
+    places: Option<Arc<Semaphore>>,
 }
 
 impl Acceptor {
@@ -41,7 +41,7 @@ impl Acceptor {
     /// What is wrong with them; also if a certificate has expired, since no client would accept it.
     pub fn new(settings: TlsSettings) -> Result<Self, TlsError> {
         let loaded = Loaded::read(&settings, None)?;
-        let places = settings.max_handshakes.map(|max| Semaphore::new(max.min(Semaphore::MAX_PERMITS)));
+        let places = settings.max_handshakes.map(|max| Arc::new(Semaphore::new(max.min(Semaphore::MAX_PERMITS))));
         Ok(Self {
             inner: Arc::new(Inner {
                 settings,
@@ -153,7 +153,7 @@ impl Acceptor {
     }
 
     /// Where handshakes get their places; `None` if there is no limit.
-    pub(super) fn places(&self) -> Option<&Semaphore> {
+    pub(super) fn places(&self) -> Option<&Arc<Semaphore>> {
         self.inner.places.as_ref()
     }
 }

@@ -103,7 +103,8 @@ impl TlsSettings {
     /// A handshake is 0.1 to 1 ms of arithmetic, in one go: when many clients reconnect at once, this keeps the requests
     /// that are being served from waiting behind all of them (measured with 1,000 of them, an RSA key and one worker: the median
     /// request took 43 to 87 ms without the limit and 1.5 ms with two places, and the storm was over as soon). What counts is the
-    /// arithmetic: a handshake that waits for its client takes no place, so that clients that stop half-way cannot keep the
+    /// arithmetic: a handshake takes a place whenever its client has sent something to work on, be it the hello, a second
+    /// one, or its certificates, and none while it waits for the client, so that those that stop half-way cannot keep the
     /// others out.
     pub fn max_handshakes(mut self, max_handshakes: Option<usize>) -> Self {
         self.max_handshakes = max_handshakes.filter(|max| *max > 0);

@@ -5,11 +5,13 @@ use std::{
         ErrorKind::{BrokenPipe, ConnectionReset, NotConnected},
     },
     pin::Pin,
-    task::{Context, Poll},
+    task::{Context, Poll, ready},
 };
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio_rustls::server;
+
+use super::gate::Gate;
 
 /// A socket whose handshake is done: what is read is decrypted, what is written is encrypted.
 ///
@@ -80,20 +82,33 @@ impl<T: fmt::Debug> fmt::Debug for TlsStream<T> {
     }
 }
 
-/// A socket of which some bytes were read to see what they are: they are read once more.
+/// A socket of which some bytes were read before their time: they are read once more. Until the handshake is done there may
+/// be a gate in front of it.
 #[derive(Debug)]
 pub(super) struct Replayed<T> {
     io: T,
     left: Vec<u8>,
+    gate: Option<Box<Gate>>,
 }
 
 impl<T> Replayed<T> {
     pub(super) const fn new(io: T) -> Self {
-        Self { io, left: Vec::new() }
+        Self { io, left: Vec::new(), gate: None }
     }
 
     pub(super) const fn get_mut(&mut self) -> &mut T {
         &mut self.io
+    }
+
+    pub(super) fn set_gate(&mut self, gate: Option<Gate>) {
+        self.gate = gate.map(Box::new);
+    }
+
+    /// Gives the place back, if there is one in hand.
+    fn pause(&mut self) {
+        if let Some(gate) = &mut self.gate {
+            gate.close();
+        }
     }
 
     pub(super) fn replay(&mut self, bytes: &[u8]) {
@@ -105,7 +120,21 @@ impl<T: AsyncRead + Unpin> AsyncRead for Replayed<T> {
     fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         let this = &mut *self;
         if this.left.is_empty() {
-            return Pin::new(&mut this.io).poll_read(cx, buf);
+            let before = buf.filled().len();
+            let read = Pin::new(&mut this.io).poll_read(cx, buf);
+            let Some(gate) = &mut this.gate else { return read };
+            if read.is_pending() {
+                gate.close();
+            }
+            if buf.filled().len() == before || gate.poll_open(cx).is_ready() {
+                return read;
+            }
+            this.left.extend_from_slice(&buf.filled()[before..]);
+            buf.set_filled(before);
+            return Poll::Pending;
+        }
+        if let Some(gate) = &mut this.gate {
+            ready!(gate.poll_open(cx));
         }
         let n = this.left.len().min(buf.remaining());
         buf.put_slice(&this.left[..n]);
@@ -116,7 +145,11 @@ impl<T: AsyncRead + Unpin> AsyncRead for Replayed<T> {
 
 impl<T: AsyncWrite + Unpin> AsyncWrite for Replayed<T> {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.io).poll_write(cx, bytes)
+        let written = Pin::new(&mut self.io).poll_write(cx, bytes);
+        if written.is_pending() {
+            self.pause();
+        }
+        written
     }
 
     fn poll_write_vectored(
@@ -124,7 +157,11 @@ impl<T: AsyncWrite + Unpin> AsyncWrite for Replayed<T> {
         cx: &mut Context<'_>,
         slices: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.io).poll_write_vectored(cx, slices)
+        let written = Pin::new(&mut self.io).poll_write_vectored(cx, slices);
+        if written.is_pending() {
+            self.pause();
+        }
+        written
     }
 
     fn is_write_vectored(&self) -> bool {
@@ -132,7 +169,11 @@ impl<T: AsyncWrite + Unpin> AsyncWrite for Replayed<T> {
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.io).poll_flush(cx)
+        let flushed = Pin::new(&mut self.io).poll_flush(cx);
+        if flushed.is_pending() {
+            self.pause();
+        }
+        flushed
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
