@@ -8,11 +8,17 @@ use std::{
     },
 };
 
-use graceful_connection::tls::rustls::client::Resumption;
+use graceful_connection::tls::{
+    ClientAuth,
+    rustls::{
+        client::Resumption,
+        version::{TLS12, TLS13},
+    },
+};
 use tokio::{
     io::AsyncWriteExt,
     net::{TcpListener, TcpStream},
-    time::Instant,
+    time::{Instant, timeout},
 };
 
 use crate::{
@@ -121,4 +127,27 @@ async fn two_hundred_silent_clients_delay_nobody() {
     server.registry.closed().await;
     server.assert_empty();
     drop(silent);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2, crate = "crate::checked")]
+async fn two_hundred_clients_get_through_one_place() {
+    let authority = Authority::new();
+    let settings = authority.issue("one", &["localhost"]).settings().max_handshakes(Some(1)).handshake_timeout(None);
+    let server = Server::new(settings.client_auth(ClientAuth::Required(authority.root_file())));
+    let address = listen(&server).await;
+    let shown = authority.issue("client", &[]);
+    let mut clients = Vec::new();
+    for number in 0..200 {
+        let version = if number % 2 == 0 { &TLS12 } else { &TLS13 };
+        let client = Client::build(&authority, &[version], Some(&shown));
+        clients.push(tokio::spawn(async move {
+            let socket = TcpStream::connect(address).await.expect("the server listens");
+            let mut io = client.connect(socket).await.expect("a handshake");
+            get(&mut io, "/").await.expect("an answer")
+        }));
+    }
+    for client in clients {
+        let answer = timeout(60 * SECOND, client).await.expect("nobody is forgotten").expect("no panic");
+        assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
+    }
 }
