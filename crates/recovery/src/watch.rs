@@ -21,15 +21,16 @@ use crate::{
 };
 
 pub(crate) struct Watch {
-    shared: Arc<Shared<dyn Answer<Panicked>>>,
     /// In a box because it goes through many hands, and in one that is used again. `None` when it is being dropped.
     seen: Option<Box<Seen>>,
 }
 
 /// What only a panic asks for, and what a report says of the request. Method and path are counts of references: nothing
 /// is copied for a request that does not panic.
-#[derive(Debug, Default)]
+#[derive(Default)]
 struct Seen {
+    /// `None` in a box that waits for its next request.
+    shared: Option<Arc<Shared<dyn Answer<Panicked>>>>,
     /// It unwound, and that is still to be told.
     cut: Option<Cut>,
     backtraces: Backtraces,
@@ -47,13 +48,14 @@ impl Watch {
         request: Option<&Request<B>>,
     ) -> Self {
         let mut seen = Seen::take();
+        seen.shared = Some(shared);
         seen.backtraces = backtraces;
         if let Some(request) = request {
             seen.version = request.version();
             seen.method = request.method().clone();
             seen.path = request.uri().path_and_query().cloned();
         }
-        Self { shared, seen: Some(seen) }
+        Self { seen: Some(seen) }
     }
 
     /// The same, for what unwound before there was a future or a body.
@@ -77,6 +79,16 @@ impl Watch {
     #[inline]
     pub(crate) fn take_cut(&mut self) -> Option<Cut> {
         self.seen.as_mut().and_then(|seen| seen.cut.take())
+    }
+
+    fn shared(&self) -> Option<&Shared<dyn Answer<Panicked>>> {
+        self.seen.as_ref().and_then(|seen| seen.shared.as_deref())
+    }
+
+    fn count(&self, place: Place) {
+        if let Some(shared) = self.shared() {
+            shared.panics.add(place);
+        }
     }
 
     fn backtraces(&self) -> Backtraces {
@@ -126,7 +138,7 @@ impl Watch {
         let answered = match cut {
             Cut::Panicked(cause) => {
                 let mut answer = None;
-                match self.run(Place::Answer, || answer = Some(self.shared.answer.answer(&cause))) {
+                match self.run(Place::Answer, || answer = self.shared().map(|shared| shared.answer.answer(&cause))) {
                     Err(Cut::Aborted) => Err(Cut::Aborted),
                     _ => Ok(answer.unwrap_or_else(|| PlainText::new().answer(&cause))),
                 }
@@ -166,7 +178,7 @@ impl Watch {
             self.report(Kind::Abort, place, Site::nowhere("".into()));
             Cut::Aborted
         } else {
-            self.shared.panics.add(place);
+            self.count(place);
             let text = cause::text_of(&*payload);
             // Without a site, it came by `resume_unwind` from another thread, or the hook is not ours any more.
             let site = sites.iter().rposition(|site| site.text == text).map(|found| sites.remove(found));
@@ -177,7 +189,7 @@ impl Watch {
         // The payload is foreign too. If dropping it panics, the payload of *that* panic is never dropped: it has no end.
         let mut payload = Some(payload);
         if let Some(caught) = section::run(self.backtraces().captured(), || drop(payload.take())) {
-            self.shared.panics.add(Place::Drop);
+            self.count(Place::Drop);
             for site in caught.sites {
                 self.report(Kind::Panic, Place::Drop, site);
             }
@@ -233,9 +245,9 @@ impl Seen {
 
     /// For the next request; what it holds of this one (a part of the connection's buffer!) goes at once.
     fn give_back(mut self: Box<Self>) {
-        let Self { cut, backtraces: _, version: _, method, path, request_id } = &mut *self;
+        let Self { shared, cut, backtraces: _, version: _, method, path, request_id } = &mut *self;
         *method = Method::GET;
-        (*cut, *path, *request_id) = (None, None, None);
+        (*shared, *cut, *path, *request_id) = (None, None, None, None);
         let _ = FREE.try_with(|free| {
             let mut free = free.borrow_mut();
             if free.len() < FREE_BOXES {
@@ -247,7 +259,21 @@ impl Seen {
 
 impl fmt::Debug for Watch {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { shared: _, seen } = self;
-        f.debug_struct("Watch").field("seen", seen).finish_non_exhaustive()
+        let Self { seen } = self;
+        f.debug_struct("Watch").field("seen", seen).finish()
+    }
+}
+
+impl fmt::Debug for Seen {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { shared: _, cut, backtraces, version, method, path, request_id } = self;
+        f.debug_struct("Seen")
+            .field("cut", cut)
+            .field("backtraces", backtraces)
+            .field("version", version)
+            .field("method", method)
+            .field("path", path)
+            .field("request_id", request_id)
+            .finish_non_exhaustive()
     }
 }

@@ -9,6 +9,7 @@ use axum::{body::Body, routing::future::RouteFuture};
 use bytes::Bytes;
 use graceful_connection::Pieces;
 use http::{Request, Response, Version};
+use pin_project::pin_project;
 use tower_service::Service;
 
 use super::{body_limit::BodyLimit, route::Routes};
@@ -45,7 +46,7 @@ where
         let router = self.routes.router_for(&request);
         let limit = self.limit;
         if let Some(response) = limit.and_then(|limit| limit.refuse(request.body())) {
-            return RouterFuture { answer: Answer::Refused(Some(response)), version };
+            return RouterFuture::refused(response, version);
         }
         // axum boxes every body; an empty one costs no allocation.
         let request = request.map(|body| match limit {
@@ -53,56 +54,66 @@ where
             Some(limit) => limit.limit(body),
             None => Body::new(body),
         });
-        RouterFuture { answer: Answer::Router(RouteBox::new(router.call(request))), version }
+        RouterFuture::routed(router.call(request), version)
     }
 }
 
 /// The router's answer, in pieces: the layers around it carry a permit and a record to the end of its body, which must
 /// not come before most of it is on its way.
-pub(crate) struct RouterFuture {
-    answer: Answer,
+///
+/// In a box that its thread uses again: the router's future is large, and the layers around it would each move it.
+pub(crate) struct RouterFuture(Option<Place>);
+
+type Place = Pin<Box<Answer>>;
+
+/// Empty in a box that waits for a request.
+#[pin_project]
+#[derive(Default)]
+struct Answer {
+    #[pin]
+    route: Option<RouteFuture<Infallible>>,
+    /// In the router's place. Boxed: rare.
+    refused: Option<Box<Response<Bytes>>>,
     version: Version,
 }
-
-enum Answer {
-    Router(RouteBox),
-    /// In the router's place. Boxed: rare.
-    Refused(Option<Box<Response<Bytes>>>),
-}
-
-/// The router's future in a box that its thread uses again: it is large, and the layers around it would each move it.
-struct RouteBox(Option<Place>);
-
-type Place = Pin<Box<Option<RouteFuture<Infallible>>>>;
 
 thread_local! {
     static FREE: RefCell<Vec<Place>> = const { RefCell::new(Vec::new()) };
 }
 
-/// How many boxes a thread keeps: 32 KiB.
+/// How many boxes a thread keeps: 42 KiB.
 const FREE_BOXES: usize = 128;
 
-impl RouteBox {
-    fn new(route: RouteFuture<Infallible>) -> Self {
-        let free = FREE.try_with(|free| free.borrow_mut().pop()).ok().flatten();
-        let mut place = free.unwrap_or_else(|| Box::pin(None));
-        place.set(Some(route));
+impl RouterFuture {
+    fn routed(route: RouteFuture<Infallible>, version: Version) -> Self {
+        let mut place = Self::place();
+        let mut answer = place.as_mut().project();
+        answer.route.set(Some(route));
+        *answer.version = version;
         Self(Some(place))
     }
 
-    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Result<Response<Body>, Infallible>> {
-        match self.0.as_mut().and_then(|place| place.as_mut().as_pin_mut()) {
-            Some(route) => route.poll(cx),
-            None => Poll::Pending,
-        }
+    #[cold]
+    fn refused(response: Box<Response<Bytes>>, version: Version) -> Self {
+        let mut place = Self::place();
+        let answer = place.as_mut().project();
+        *answer.refused = Some(response);
+        *answer.version = version;
+        Self(Some(place))
+    }
+
+    fn place() -> Place {
+        FREE.try_with(|free| free.borrow_mut().pop()).ok().flatten().unwrap_or_default()
     }
 }
 
-impl Drop for RouteBox {
+impl Drop for RouterFuture {
     fn drop(&mut self) {
         let Some(mut place) = self.0.take() else { return };
         // What the handler holds goes now. If its drop panics, the box goes as well.
-        place.set(None);
+        let mut answer = place.as_mut().project();
+        answer.route.set(None);
+        *answer.refused = None;
         let _ = FREE.try_with(|free| {
             let mut free = free.borrow_mut();
             if free.len() < FREE_BOXES {
@@ -116,17 +127,16 @@ impl Future for RouterFuture {
     type Output = Result<Response<Pieces<Body>>, Infallible>;
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        let this = self.get_mut();
-        let response = match &mut this.answer {
-            Answer::Router(route) => match ready!(route.poll(cx)) {
+        let Some(place) = &mut self.get_mut().0 else { return Poll::Pending };
+        let answer = place.as_mut().project();
+        let response = match (answer.route.as_pin_mut(), answer.refused.take()) {
+            (Some(route), _) => match ready!(route.poll(cx)) {
                 Ok(response) => response,
                 Err(never) => match never {},
             },
-            Answer::Refused(response) => match response.take() {
-                Some(response) => response.map(Body::from),
-                None => return Poll::Pending,
-            },
+            (None, Some(refused)) => refused.map(Body::from),
+            (None, None) => return Poll::Pending,
         };
-        Poll::Ready(Ok(response.map(|body| Pieces::new(body, this.version))))
+        Poll::Ready(Ok(response.map(|body| Pieces::new(body, *answer.version))))
     }
 }
