@@ -62,7 +62,7 @@ pub struct Config {
     /// The private key of that certificate, a PEM file.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub tls_key: Option<PathBuf>,
-    /// From accept to the end of the TLS handshake. Default 5 s.
+    /// From accept, behind a proxy from the end of its PROXY header, to the end of the TLS handshake. Default 5 s.
     #[serde(with = "or_off")]
     pub tls_handshake_timeout: Option<Duration>,
 

@@ -19,8 +19,8 @@ pub enum AcceptError {
     /// The process or the system is out of something: descriptors (`EMFILE`, `ENFILE`), buffers (`ENOBUFS`) or memory
     /// (`ENOMEM`). It passes when a connection ends: [back off](Backoff) and try again.
     Resource,
-    /// Anything else, as a listener that is broken for good. Back off too: nothing is gained by giving up, and a loop
-    /// that tries again at once takes a whole core.
+    /// Anything else, as a listener that is broken for good. Back off too: a loop that tries again at once takes a whole
+    /// core. One that gives nothing else for some seconds will give nothing else for ever.
     Other,
 }
 

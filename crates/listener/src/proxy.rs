@@ -52,8 +52,10 @@ use crate::{Accepted, IpPrefix, ListenAddr, Listener, Peer};
 /// tokio::time::timeout(read_header, io.header()).await??;
 /// let client = io.peer();
 /// # assert_eq!(client.to_string(), "192.0.2.1:56324");
-/// let place = if io.is_trusted() { limit.admit(client) } else { None };
-/// if io.is_trusted() && place.is_none() {
+/// // A proxy that speaks for itself, to see whether the server is there, is not counted.
+/// let named = io.proxy_header().is_some_and(|header| header.client().is_some());
+/// let place = if named { limit.admit(client) } else { None };
+/// if named && place.is_none() {
 ///     return Ok(()); // one too many: close it
 /// }
 /// # let mut rest = [0; 5]; io.read_exact(&mut rest).await?; assert_eq!(&rest, b"GET /");
