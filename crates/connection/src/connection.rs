@@ -1,4 +1,5 @@
 mod jitter;
+mod turn;
 
 use std::{
     fmt,
@@ -15,6 +16,7 @@ use tokio::{
     time::Instant,
 };
 
+use self::turn::Turn;
 use crate::{
     CloseReason, ConnectionControl, ConnectionState, Ended, Place, Settings, current,
     io::CountedIo,
@@ -34,10 +36,6 @@ pub(crate) const SETTLE: Duration = Duration::from_millis(20);
 /// How old a connection must be for its silence to mean anything. The first request comes right behind the handshake, and
 /// its client, unlike one whose connection has served before, does not try again elsewhere.
 pub(crate) const NEWCOMER: Duration = Duration::from_millis(250);
-
-/// How soon after several streams began together an answer of one of them says that the others are as quick. tokio asks of
-/// a task that it runs no longer than 10 to 100 us from one await to the next.
-const TOGETHER: Duration = Duration::from_micros(100);
 
 /// One connection, from accept to close. Spawn it.
 ///
@@ -59,8 +57,7 @@ pub struct Connection<T, S: HttpService> {
     waker: Option<Waker>,
     /// The signal to drain came: until when the socket is watched for a request that is already there.
     settle: Option<Instant>,
-    /// When the last poll began several streams, if it did: their answers are to go out together.
-    gathers: Option<Instant>,
+    turn: Turn,
     /// Why the connection was asked to end.
     closing: Option<CloseReason>,
     /// Since when the client can send its first request.
@@ -95,7 +92,7 @@ impl<T, S: HttpService> Connection<T, S> {
             settings,
             waker: None,
             settle: None,
-            gathers: None,
+            turn: Turn::default(),
             closing: None,
             entry,
         }
@@ -130,9 +127,7 @@ where
             this.shared.listen(cx.waker());
             *this.waker = Some(cx.waker().clone());
         }
-        // The first of several answers wakes this task, and tokio runs it next, before the streams that wait in its queue:
-        // each answer would go out by itself, and cost a system call. Once around, it comes after them.
-        if this.gathers.take().is_some_and(|began| graceful_tasks::now().duration_since(began) < TOGETHER) {
+        if this.shared.is_http2() && this.turn.is_left_to_others(this.shared) {
             cx.waker().wake_by_ref();
             return Poll::Pending;
         }
@@ -150,7 +145,6 @@ where
             }
 
             let was_http2 = this.shared.is_http2();
-            let started = this.shared.requests.started();
             let polled = this
                 .timer
                 .as_mut()
@@ -183,7 +177,6 @@ where
             }
             let facts = Facts::of(this.shared);
             this.clock.observe(now, facts);
-            *this.gathers = (facts.http2 && facts.started > started + 1).then_some(now);
             report_state(this.shared, this.clock.phase(), facts);
 
             // HTTP/2 needs no last look: its GOAWAY says what is still served. But the first request is waited for, as it
@@ -296,7 +289,7 @@ impl<T, S: HttpService> fmt::Debug for Connection<T, S> {
             settings: _,
             waker: _,
             settle: _,
-            gathers: _,
+            turn: _,
             closing,
             began: _,
             retire: _,

@@ -27,6 +27,8 @@ pub(crate) struct Socket {
     unreadable_body: Flag,
     /// HTTP/2: how many header blocks began, shifted by one bit that says whether the last is unfinished.
     header_block: AtomicU64,
+    /// HTTP/2: a stream had something to send since the connection's task last looked, and was quick about it.
+    quick_answer: Flag,
     /// It took no byte when it was last asked to.
     write_blocked: Flag,
     /// HTTP/1: what the service answered may not have left hyper's buffer.
@@ -52,6 +54,7 @@ impl Default for Socket {
             unread_body: Flag::default(),
             unreadable_body: Flag::default(),
             header_block: AtomicU64::new(0),
+            quick_answer: Flag::default(),
             write_blocked: Flag::default(),
             answering: Flag::default(),
             written: AtomicU64::new(0),
@@ -158,6 +161,14 @@ impl Socket {
     pub(crate) fn header_block(&self) -> (u64, bool) {
         let block = self.header_block.load(Relaxed);
         (block >> 1, block & 1 == 1)
+    }
+
+    pub(crate) fn set_quick_answer(&self) {
+        self.quick_answer.set();
+    }
+
+    pub(crate) fn take_quick_answer(&self) -> bool {
+        self.quick_answer.take()
     }
 
     pub(crate) fn set_half_closed(&self) {
