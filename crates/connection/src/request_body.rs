@@ -142,6 +142,10 @@ impl Open {
                 });
                 match (earlier(until, slow), slow) {
                     (Some(at), slow) if this.alarm.poll_until(cx, at).is_ready() => {
+                        // Who gave up on it answers without the rest, behind which no request can be found.
+                        if !this.shared.is_http2() {
+                            this.shared.socket.set_unreadable_body();
+                        }
                         Poll::Ready(Some(Err(Box::new(BodyTimeout { too_slow: slow == Some(at) }))))
                     }
                     _ => Poll::Pending,

@@ -125,6 +125,7 @@ async fn a_body_that_stops_is_an_error_with_a_name_and_its_answer_goes_out() {
     let answer = client.answer().await;
     assert_at(client.start.elapsed(), 30 * SECOND);
     assert!(answer.starts_with("HTTP/1.1 408 ") && answer.ends_with("too slow"), "{answer}");
+    assert!(answer.contains("connection: close"), "no request can follow, and the client is told: {answer}");
     // The rest of the body, and what is smuggled behind it, is not a request.
     client.send("defghij").await;
     client.send("GET /secret HTTP/1.1\r\nhost: x\r\n\r\n").await;
