@@ -31,7 +31,11 @@ impl Output {
         Ok(match self {
             Self::Stdout => stdout()?,
             Self::Stderr => stderr()?,
-            Self::File(path) => open_file(&path)?,
+            Self::File(path) => {
+                let file = open_file(&path)?;
+                end_last_line(&file)?;
+                Box::new(file)
+            }
             Self::Writer(writer) => writer,
         })
     }
@@ -72,27 +76,28 @@ fn stderr() -> io::Result<Sink> {
     Ok(Box::new(io::stderr()))
 }
 
-/// Opens a file to append lines to, the first of them on a line of its own.
-pub(crate) fn open_file(path: &Path) -> io::Result<Sink> {
-    // Not so for a pipe or a device, which have no end to look at.
-    if path.metadata().is_ok_and(|metadata| metadata.is_file()) {
-        end_last_line(path)?;
-    }
-    Ok(Box::new(OpenOptions::new().create(true).append(true).open(path)?))
+/// Opens a file to append lines to. The first of them may want [an end of the last one](end_last_line).
+pub(crate) fn open_file(path: &Path) -> io::Result<File> {
+    // A pipe that can be read has a reader, and a device need not allow it.
+    let read = path.metadata().map_or(true, |metadata| metadata.is_file());
+    OpenOptions::new().create(true).append(true).read(read).open(path)
 }
 
 /// A process that was killed within a write leaves half a line. Another line behind it would make one that is none.
 ///
-/// Half a line of ours is cut off; of whatever else is in the file, the last line is ended.
-fn end_last_line(path: &Path) -> io::Result<()> {
+/// Half a line of ours is cut off; of whatever else is in the file, the last line is ended. Not while somebody writes: a
+/// write that is under way looks the same.
+pub(crate) fn end_last_line(mut file: &File) -> io::Result<()> {
     const LONGEST: u64 = 1 << 20;
-    // `append`: should the file belong to somebody else as well, a write of ours goes behind theirs.
-    let mut file = OpenOptions::new().read(true).append(true).open(path)?;
-    let length = file.metadata()?.len();
+    let metadata = file.metadata()?;
+    if !metadata.is_file() {
+        return Ok(()); // a pipe or a device has no end to look at
+    }
+    let length = metadata.len();
     let start = length.saturating_sub(LONGEST);
     file.seek(SeekFrom::Start(start))?;
     let mut end = Vec::new();
-    (&file).take(LONGEST).read_to_end(&mut end)?;
+    file.take(LONGEST).read_to_end(&mut end)?;
     let last = match end.iter().rposition(|byte| *byte == b'\n') {
         Some(newline) => newline + 1,
         None if start == 0 => 0,

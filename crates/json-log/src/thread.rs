@@ -8,7 +8,13 @@ use std::{
     time::Duration,
 };
 
-use crate::{Format, output::Sink, queue::Lines, time::now, writer::Shared};
+use crate::{
+    Format,
+    output::{Sink, end_last_line},
+    queue::Lines,
+    time::now,
+    writer::Shared,
+};
 
 /// How long it rests after a batch, so that the next is worth a system call. Nobody waits longer for a line to appear.
 const REST: Duration = Duration::from_millis(20);
@@ -88,12 +94,21 @@ impl WriterThread {
         let read = (orders.flushes, orders.closed);
         drop(orders);
         if let Some(file) = file {
-            self.sink = file;
-            // What the old file has of a line is no line. The new one gets all of it.
-            self.torn.clear();
-            self.done = self.batch.start_of(self.batch.complete_within(self.done));
+            // Here, and not where it is opened: it may be the file of before, and a line that this thread was just
+            // writing would be cut off as half a line, with all that came behind it.
+            if end_last_line(&file).is_err() {
+                self.shared.errors.fetch_add(1, Relaxed);
+            }
+            self.go_on_in(Box::new(file));
         }
         read
+    }
+
+    fn go_on_in(&mut self, sink: Sink) {
+        self.sink = sink;
+        // What the old file has of a line is no line. The new one gets all of it.
+        self.torn.clear();
+        self.done = self.batch.start_of(self.batch.complete_within(self.done));
     }
 
     /// Takes what has come in, and tells what was lost meanwhile.
@@ -230,8 +245,7 @@ mod tests {
         thread.next_batch();
         assert!(thread.write_batch().is_err());
         assert!(thread.write_batch().is_err(), "it stays full");
-        shared.orders().file = Some(Box::new(empty.clone()));
-        thread.take_orders();
+        thread.go_on_in(Box::new(empty.clone()));
         thread.write_batch().unwrap();
         assert_eq!((full.text().as_str(), empty.text().as_str()), ("one\ntwo-", "two-and-more\nthree\n"));
         assert_eq!(shared.written.load(Relaxed), 3, "each line counts once");

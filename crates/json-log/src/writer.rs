@@ -1,5 +1,7 @@
 use std::{
-    fmt, io,
+    fmt,
+    fs::File,
+    io,
     path::PathBuf,
     sync::{
         Arc, Condvar, Mutex, MutexGuard, PoisonError,
@@ -11,13 +13,7 @@ use std::{
 
 use tracing_subscriber::fmt::MakeWriter;
 
-use crate::{
-    Format, LogGuard, Output,
-    output::{Sink, open_file},
-    queue::Queue,
-    thread::WriterThread,
-    time::now,
-};
+use crate::{Format, LogGuard, Output, output::open_file, queue::Queue, thread::WriterThread, time::now};
 
 /// Where lines are handed over: a bounded buffer in memory, and a thread that writes it out.
 ///
@@ -51,7 +47,7 @@ pub(crate) struct Orders {
     pub(crate) flushes: u64,
     flushed: u64,
     /// The file to go on with.
-    pub(crate) file: Option<Sink>,
+    pub(crate) file: Option<File>,
     pub(crate) closed: bool,
 }
 

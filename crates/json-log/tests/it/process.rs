@@ -161,6 +161,32 @@ fn a_file_that_was_moved_away() {
 }
 
 #[test]
+fn a_file_that_was_not_moved_away_loses_nothing() {
+    let directory = Directory::new("reopened");
+    let log = directory.file("log");
+    let writer = LogConfig::new().output(Output::File(log.clone())).capacity(256 << 20).open().unwrap();
+    let dispatch = json(&writer);
+    thread::scope(|scope| {
+        let threads: Vec<_> = (0..4)
+            .map(|number| {
+                let dispatch = &dispatch;
+                scope.spawn(move || {
+                    tracing::dispatcher::with_default(dispatch, || {
+                        (0..5_000).for_each(|count| info!(number, count, text = "x".repeat(500), "storm"));
+                    });
+                })
+            })
+            .collect();
+        while !threads.iter().all(thread::ScopedJoinHandle::is_finished) {
+            // As on a SIGHUP that is meant for something else, and while lines are being written.
+            writer.reopen().unwrap();
+        }
+    });
+    writer.flush(LONG).unwrap();
+    assert_eq!((read(&log).len(), writer.stats().written), (20_000, 20_000));
+}
+
+#[test]
 #[ignore = "a process of another test"]
 fn child_returns_from_main() {
     let (log, _guard) = init(to_file().filter("warn")).unwrap();
