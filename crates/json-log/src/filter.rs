@@ -70,8 +70,11 @@ impl LiveFilter {
     /// As of [`new`](Self::new). The filter then stays as it is.
     pub fn set(&self, directives: &str) -> Result<(), FilterError> {
         let filter = Arc::new(parse(directives)?);
-        *self.state.filter.write().unwrap_or_else(PoisonError::into_inner) = filter;
+        let mut current = self.state.filter.write().unwrap_or_else(PoisonError::into_inner);
+        *current = filter;
+        // Under the lock: of two that are set at once, both are of the same one.
         self.state.asks_spans.store(asks_spans(directives), Relaxed);
+        drop(current);
         tracing::callsite::rebuild_interest_cache();
         Ok(())
     }
@@ -202,7 +205,8 @@ fn asks_spans(directives: &str) -> bool {
 
 fn parse(directives: &str) -> Result<EnvFilter, FilterError> {
     let wrong = |part: &str| FilterError { part: part.into() };
-    for part in directives.split(',').map(str::trim) {
+    let parts: Vec<_> = directives.split(',').map(str::trim).collect();
+    for part in &parts {
         let is_level = |level: &str| level.parse::<LevelFilter>().is_ok() && !level.is_empty();
         // A span without a level, `[request]`, has all of them.
         let good = match part.rsplit_once(['=', ']']) {
@@ -210,11 +214,13 @@ fn parse(directives: &str) -> Result<EnvFilter, FilterError> {
             Some((target, level)) => !target.is_empty() && is_level(level),
             None => is_level(part),
         };
-        if !good {
+        let target = part.split(['=', '[']).next().unwrap_or_default();
+        if !good || target.contains(char::is_whitespace) {
             return Err(wrong(part));
         }
     }
-    EnvFilter::builder().parse(directives).map_err(|_| wrong(directives))
+    // Without the spaces around them, which `EnvFilter` takes for a part of a name: ` info` would be a target.
+    EnvFilter::builder().parse(parts.join(",")).map_err(|_| wrong(directives))
 }
 
 #[cfg(test)]
@@ -235,10 +241,27 @@ mod tests {
         ] {
             assert!(parse(good).is_ok(), "{good}");
         }
-        for bad in
-            ["inof", "", "info,", "my_crate=", "=info", "my_crate=loud", "my_crate=debug=inof", "[request", "a]=x"]
-        {
+        for bad in [
+            "inof",
+            "",
+            "info,",
+            "my_crate=",
+            "=info",
+            "my_crate=loud",
+            "my_crate=debug=inof",
+            "[request",
+            "a]=x",
+            "my_crate =debug",
+            "info my_crate=debug",
+        ] {
             assert!(parse(bad).is_err(), "{bad:?}");
+        }
+    }
+
+    #[test]
+    fn spaces_between_the_parts_mean_nothing() {
+        for spaced in [" warn ,my_crate=debug", "warn, my_crate=debug", "my_crate=debug\n,warn\n"] {
+            assert_eq!(parse(spaced).map(|filter| filter.to_string()), Ok("my_crate=debug,warn".into()), "{spaced:?}");
         }
     }
 
