@@ -61,7 +61,7 @@
 //! |---|---|
 //! | the output is slow, or blocks for ever | lines wait in the buffer ([`LogConfig::capacity`]); when that is full the newest are dropped and counted |
 //! | there is room again | a line of level `WARN`, target `graceful_json_log`: `"message":"log lines dropped","dropped":17` |
-//! | the disk is full, or any other error | the batch waits and is tried again, after 20 ms and up to each second; half a line is completed |
+//! | the disk is full, or any other error | the batch waits and is tried again, after 1 ms and up to each second; half a line is completed |
 //! | the reader of a pipe is gone | lines are dropped and counted; the program lives on |
 //! | the file was moved away | [`LogWriter::reopen`], when SIGHUP comes |
 //! | the process was killed within a line | the half line is cut off when the file is opened again |

@@ -19,8 +19,8 @@ use crate::{
 /// How long it rests after a batch, so that the next is worth a system call. Nobody waits longer for a line to appear.
 const REST: Duration = Duration::from_millis(20);
 
-/// The pauses before it tries again what has failed: from the first, doubled each time, up to the last.
-const PAUSES: (Duration, Duration) = (Duration::from_millis(20), Duration::from_secs(1));
+/// The pauses before it tries again what has failed: from the first, doubled as long as nothing is taken, up to the last.
+const PAUSES: (Duration, Duration) = (Duration::from_millis(1), Duration::from_secs(1));
 
 pub(crate) struct WriterThread {
     shared: Arc<Shared>,
@@ -32,6 +32,8 @@ pub(crate) struct WriterThread {
     /// What is being written, and how many bytes of it are.
     batch: Lines,
     done: usize,
+    /// How long it waits if the next write fails.
+    pause: Duration,
     /// Up to which count of lost lines the log tells of them.
     told: u64,
     /// The count before, while the last line of the batch is the one that tells.
@@ -49,6 +51,7 @@ impl WriterThread {
             format,
             torn: Vec::new(),
             done: 0,
+            pause: PAUSES.0,
             told: 0,
             telling: None,
             gone: false,
@@ -57,7 +60,6 @@ impl WriterThread {
 
     pub(crate) fn run(mut self) {
         self.shared.queue.written_by_this_thread();
-        let mut pause = PAUSES.0;
         loop {
             // Read before the lines are taken: all that was logged before a flush is then among them.
             let (flushes, closed) = self.take_orders();
@@ -67,7 +69,6 @@ impl WriterThread {
             });
             match result {
                 Ok(()) => {
-                    pause = PAUSES.0;
                     self.shared.flushed(flushes);
                     if closed {
                         return;
@@ -81,8 +82,8 @@ impl WriterThread {
                 // Nobody logs any more, and nobody waits: what cannot be written now is not written.
                 Err(_) if closed => return,
                 Err(_) => {
-                    thread::park_timeout(pause);
-                    pause = (pause * 2).min(PAUSES.1);
+                    thread::park_timeout(self.pause);
+                    self.pause = (self.pause * 2).min(PAUSES.1);
                 }
             }
         }
@@ -161,6 +162,8 @@ impl WriterThread {
 
     fn wrote(&mut self, bytes: usize) {
         self.gone = false;
+        // A pipe that does not block takes a part, fails, and has room again at once.
+        self.pause = PAUSES.0;
         if !self.torn.is_empty() {
             self.torn.drain(..bytes);
             return;

@@ -61,7 +61,7 @@ pub struct LogStats {
     ///
     /// `written + dropped` is what was logged, but for what still waits: after a [`flush`](LogWriter::flush) nothing does.
     pub dropped: u64,
-    /// Writes that failed, each new try counted. A disk that is full for a minute is some 65 of them.
+    /// Writes that failed, each new try counted. A disk that is full for a minute is some 70 of them.
     pub errors: u64,
 }
 

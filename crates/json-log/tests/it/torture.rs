@@ -219,6 +219,18 @@ fn a_pipe_that_nobody_reads() {
     assert_eq!((stormed.len() as u64, told), (stats.written, stats.dropped));
 }
 
+#[test]
+fn a_pipe_that_does_not_block_is_no_slower_for_it() {
+    // Its reader is well, but it takes no more at once than it holds.
+    let steps = (0..40).flat_map(|_| [Step::Take(100), Step::Fail(ErrorKind::WouldBlock)]);
+    let sink = Scripted::new(steps);
+    let writer = open(sink.clone());
+    tracing::dispatcher::with_default(&json(&writer), || (0..100).for_each(|count| info!(number = 0, count, "line")));
+    // Were each pause twice as long as the one before, up to a second, it would take half a minute.
+    writer.flush(Duration::from_secs(10)).expect("it goes on as soon as there is room");
+    assert_eq!((lines(&sink.captured.text()).len(), writer.stats().errors), (100, 40));
+}
+
 #[cfg(target_os = "linux")]
 #[test]
 fn a_disk_that_is_full() {
