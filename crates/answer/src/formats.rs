@@ -72,7 +72,7 @@ fn response<C: Cause + ?Sized>(cause: &C, content_type: &'static str, body: Byte
 
 /// `Retry-After` has no fractions: half a second is "1", never "0", which would ask for a retry at once.
 fn whole_seconds(after: Duration) -> u64 {
-    after.as_secs() + u64::from(after.subsec_nanos() > 0)
+    after.as_secs().saturating_add(u64::from(after.subsec_nanos() > 0))
 }
 
 fn title(status: StatusCode) -> &'static str {
@@ -127,6 +127,8 @@ mod tests {
             let cause = Busy("server busy", Some(Duration::from_millis(millis)));
             assert_eq!(PlainText.answer(&cause).headers()[RETRY_AFTER], seconds, "{millis} ms");
         }
+        let never = Busy("server busy", Some(Duration::MAX));
+        assert_eq!(PlainText.answer(&never).headers()[RETRY_AFTER], u64::MAX.to_string(), "and never to zero");
     }
 
     #[test]
