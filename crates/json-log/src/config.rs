@@ -73,9 +73,9 @@ impl LogConfig {
 
     /// How many bytes may wait for the output. Default: 4 MiB, some 13,000 access lines; at least one byte.
     ///
-    /// What comes when they are used up is dropped and counted. A line that is longer than the capacity divided by the
-    /// number of cores (16 at most) is always dropped. Memory is only used when lines wait, but may then be three times
-    /// as much: what comes in, what is sorted, what is written.
+    /// What comes when they are used up is dropped and counted. They are divided among the cores (16 at most), but not into
+    /// parts of less than 128 KiB; a line that is longer than its part is always dropped. Memory is only used when lines
+    /// wait, but may then be three times as much: what comes in, what is sorted, what is written.
     pub fn capacity(mut self, bytes: usize) -> Self {
         self.capacity = bytes;
         self
