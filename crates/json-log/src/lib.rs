@@ -23,7 +23,7 @@
 //! [`Dispatch`](JsonSubscriber::into_dispatch). The parts work by themselves, too, in
 //! a registry of one's own beside the layers of others (OpenTelemetry, tokio-console): [`JsonLayer`] renders the same
 //! lines, a [`LogWriter`] (from [`LogConfig::open`]) writes, a [`LiveFilter`] filters. The layer is as content with any
-//! other filter.
+//! other filter. What libraries log by the `log` crate comes in by `LogTracer` of `tracing-log`, if a program sets that.
 //!
 //! # The line
 //!

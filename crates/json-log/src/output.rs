@@ -19,6 +19,7 @@ pub enum Output {
     /// A file, to which lines are appended; made if it is not there. One process a file.
     ///
     /// If the process before was killed within a line, that line is cut off, so that each complete line is a whole one.
+    /// Of a named pipe there is nothing to cut off; whoever opens it waits until it has a reader.
     File(PathBuf),
     /// Anything else. It may block: only the writer's thread waits for it.
     Writer(Box<dyn Write + Send>),
