@@ -79,8 +79,9 @@ impl WriterThread {
                         thread::park_timeout(REST);
                     }
                 }
-                // Nobody logs any more, and nobody waits: what cannot be written now is not written.
-                Err(_) if closed => return,
+                // Nobody logs any more, and nobody waits: what cannot be written is not written. An output that would
+                // block is only to be waited for, as one that blocks.
+                Err(error) if closed && error.kind() != ErrorKind::WouldBlock => return,
                 Err(_) => {
                     thread::park_timeout(self.pause);
                     self.pause = (self.pause * 2).min(PAUSES.1);

@@ -305,9 +305,10 @@ fn nobody_has_to_flush() {
 
 #[test]
 fn the_last_lines_are_written_though_nobody_can_log_any_more() {
-    let captured = Captured::default();
+    // Nor does it matter that the output has no room at the moment.
+    let sink = Scripted::new((0..50).flat_map(|_| [Step::Take(1_000), Step::Fail(ErrorKind::WouldBlock)]));
     let (ended, end) = mpsc::channel::<()>();
-    struct Ends(Captured, #[expect(dead_code, reason = "its drop tells the end")] mpsc::Sender<()>);
+    struct Ends(Scripted, #[expect(dead_code, reason = "its drop tells the end")] mpsc::Sender<()>);
     impl Write for Ends {
         fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
             self.0.write(bytes)
@@ -316,11 +317,11 @@ fn the_last_lines_are_written_though_nobody_can_log_any_more() {
             Ok(())
         }
     }
-    let writer = open(Ends(captured.clone(), ended));
+    let writer = open(Ends(sink.clone(), ended));
     let logged = storm(&json(&writer), 100);
     drop(writer);
     assert_eq!(end.recv_timeout(LONG), Err(mpsc::RecvTimeoutError::Disconnected));
-    assert_eq!(lines(&captured.text()).len() as u64, logged);
+    assert_eq!(lines(&sink.captured.text()).len() as u64, logged);
 }
 
 #[test]
