@@ -90,20 +90,20 @@ impl WriterThread {
         }
     }
 
-    fn take_orders(&mut self) -> (u64, bool) {
-        let mut orders = self.shared.orders();
-        let file = orders.file.take();
-        let read = (orders.flushes, orders.closed);
-        drop(orders);
-        if let Some(file) = file {
-            // Here, and not where it is opened: it may be the file of before, and a line that this thread was just
-            // writing would be cut off as half a line, with all that came behind it.
-            if end_last_line(&file).is_err() {
-                self.shared.errors.fetch_add(1, Relaxed);
-            }
-            self.go_on_in(Box::new(file));
+    fn take_orders(&self) -> (u64, bool) {
+        let orders = self.shared.orders();
+        (orders.flushes, orders.closed)
+    }
+
+    /// Goes on in another file, if there is one.
+    fn change_file(&mut self) {
+        let Some(file) = self.shared.orders().file.take() else { return };
+        // Here, and not where it is opened: it may be the file of before, and a line that this thread was just writing
+        // would be cut off as half a line, with all that came behind it.
+        if end_last_line(&file).is_err() {
+            self.shared.errors.fetch_add(1, Relaxed);
         }
-        read
+        self.go_on_in(Box::new(file));
     }
 
     fn go_on_in(&mut self, sink: Sink) {
@@ -137,6 +137,8 @@ impl WriterThread {
     /// If the output cannot take it now. What is left, half a line perhaps, waits in the batch; new lines wait in the
     /// queue as long as that has room. But if the reader of a pipe is gone, nothing waits for another one.
     fn write_batch(&mut self) -> io::Result<()> {
+        // Not before the lines are taken: what was logged after `reopen` goes to the new file.
+        self.change_file();
         while self.done < self.batch.text.len() {
             let rest = if self.torn.is_empty() { &self.batch.text[self.done..] } else { &self.torn };
             // The sink may be the user's.
@@ -206,6 +208,7 @@ mod tests {
     use std::sync::Mutex;
 
     use super::*;
+    use crate::output::open_file;
 
     /// Takes `room` bytes, then is full.
     #[derive(Clone, Default)]
@@ -254,6 +257,23 @@ mod tests {
         assert_eq!((full.text().as_str(), empty.text().as_str()), ("one\ntwo-", "two-and-more\nthree\n"));
         assert_eq!(shared.written.load(Relaxed), 3, "each line counts once");
         assert_eq!((shared.queue.dropped(), shared.errors.load(Relaxed)), (0, 2));
+    }
+
+    #[test]
+    fn what_is_logged_after_a_file_was_opened_goes_there() {
+        let path = std::env::temp_dir().join(format!("graceful-json-log-{}-next", std::process::id()));
+        let shared = Arc::new(Shared::new(1_000, None));
+        let before = Disk::with_room(100);
+        let mut thread = WriterThread::new(Arc::clone(&shared), Box::new(before.clone()), Format::Json);
+        thread.take_orders();
+        // While the thread is between the two.
+        shared.orders().file = Some(open_file(&path).unwrap());
+        shared.queue.push(now(), b"after\n");
+        thread.next_batch();
+        thread.write_batch().unwrap();
+        let text = std::fs::read_to_string(&path).unwrap();
+        std::fs::remove_file(&path).unwrap();
+        assert_eq!((before.text().as_str(), text.as_str()), ("", "after\n"));
     }
 
     #[test]
