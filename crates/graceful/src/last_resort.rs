@@ -145,6 +145,6 @@ fn end(drain: Drain) -> ! {
         last_word::on_stderr("error: shutdown forced: every worker thread is blocked");
     });
     let _ = graceful_recovery::flush(Duration::from_millis(100));
-    crate::logging::flush(Duration::from_millis(500));
+    let _ = graceful_json_log::flush(Duration::from_millis(500));
     process::exit(FORCED);
 }

@@ -3,15 +3,10 @@
 #[cfg(test)]
 mod same_line;
 
-use std::{sync::OnceLock, time::Duration};
-
 use graceful_access_log::AccessEvent;
 use graceful_json_log::{Format, InitError, LiveFilter, LogConfig, LogGuard, LogHandle};
 
 use crate::{Config, ConfigError, Error, LogFormat};
-
-/// For the ends of the process that run no destructors.
-static LOG: OnceLock<LogHandle> = OnceLock::new();
 
 /// The log of this program: keep it to the end of `main`, where it writes out what waits.
 #[derive(Debug)]
@@ -47,20 +42,12 @@ pub fn init(config: &Config) -> Result<Logging, Error> {
         InitError::Filter(error) => ConfigError::new("log_level", error.to_string()).into(),
         error => Error::Logging(error),
     })?;
-    let _ = LOG.set(handle.clone());
     Ok(Logging { handle, _guard: guard })
 }
 
 /// Logs a record of the access log without an event, if all that this thread logs goes where [`init`] sends it.
 pub(crate) fn write_access(event: &AccessEvent<'_>) -> bool {
     graceful_json_log::write_line(event.callsite(), |line| event.record(line))
-}
-
-/// Writes out what waits, for a process that ends here.
-pub(crate) fn flush(patience: Duration) {
-    if let Some(log) = LOG.get() {
-        let _ = log.flush(patience);
-    }
 }
 
 /// Whether the filter can be read; what is wrong with it, if not.

@@ -1,4 +1,4 @@
-use std::{io, panic, thread, time::Duration};
+use std::{io, panic, sync::OnceLock, thread, time::Duration};
 
 use tracing::{Dispatch, callsite, dispatcher};
 use tracing_subscriber::{fmt, layer::SubscriberExt, registry};
@@ -8,7 +8,7 @@ use crate::{FilterError, Format, InitError, JsonSubscriber, LiveFilter, LogConfi
 /// Logs for the whole program, as `config` says. To be called once, first in `main`.
 ///
 /// Keep the guard to the end of `main`: what waits is written when it is dropped. Where the program ends otherwise,
-/// [flush](LogHandle::flush) before: `process::exit` runs no destructors. A panic that ends the program (on the thread
+/// [flush](flush()) before: `process::exit` runs no destructors. A panic that ends the program (on the thread
 /// that calls this, or on any with `panic = "abort"`) flushes by itself, for at most 1 s.
 ///
 /// # Errors
@@ -30,10 +30,25 @@ pub fn init(config: LogConfig) -> Result<(LogHandle, LogGuard), InitError> {
         callsite::rebuild_interest_cache();
         return Err(InitError::AlreadySet);
     }
+    let _ = LOG.set(writer.clone());
     flush_on_last_panic(writer.clone());
     let guard = writer.guard(timeout);
     Ok((LogHandle { writer, filter }, guard))
 }
+
+/// Waits until all is written that was logged before by way of [`init`]. If that was not called there is nothing to wait for.
+///
+/// As [`LogHandle::flush`], for whoever ends the process and has no handle.
+///
+/// # Errors
+///
+/// If it is not written in time.
+pub fn flush(timeout: Duration) -> Result<(), NotFlushed> {
+    LOG.get().map_or(Ok(()), |log| log.flush(timeout))
+}
+
+/// That of `init`, which there is once.
+static LOG: OnceLock<LogWriter> = OnceLock::new();
 
 /// What can be done with a log while the program runs. Clones are the same log.
 #[derive(Clone, Debug)]

@@ -65,7 +65,7 @@
 //! | the reader of a pipe is gone | lines are dropped and counted; the program lives on |
 //! | the file was moved away | [`LogWriter::reopen`], when SIGHUP comes |
 //! | the process was killed within a line | the half line is cut off when the file is opened again |
-//! | the program ends | [`LogGuard`] and [`LogWriter::flush`] wait for the output, up to a time |
+//! | the program ends | [`LogGuard`] and [`flush`](flush()) wait for the output, up to a time |
 //!
 //! [`LogWriter::stats`] has the counts.
 //!
@@ -110,7 +110,7 @@ mod writer;
 pub use self::config::{Format, InitError, LogConfig};
 pub use self::direct::{LineFields, write_line};
 pub use self::filter::{FilterError, LiveFilter};
-pub use self::init::{LogGuard, LogHandle, init};
+pub use self::init::{LogGuard, LogHandle, flush, init};
 pub use self::layer::JsonLayer;
 pub use self::output::Output;
 pub use self::subscriber::JsonSubscriber;

@@ -213,7 +213,7 @@ fn child_exits() {
     let (log, guard) = init(to_file()).unwrap();
     std::mem::forget(guard);
     (0..1_000).for_each(|count| info!(count, "on"));
-    log.flush(LONG).unwrap();
+    graceful_json_log::flush(LONG).unwrap();
     assert_eq!(log.stats().written, 1_000);
     std::process::exit(7);
 }
