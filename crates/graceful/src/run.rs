@@ -37,6 +37,8 @@ pub fn main<T>(program: impl Future<Output = Result<T, Error>>) -> ExitCode {
             let result = catch_unwind(AssertUnwindSafe(|| runtime.block_on(program)));
             // Not a drop, after a panic neither: see above.
             runtime.shutdown_timeout(LEFT_BEHIND);
+            // The guard of the log went with the program; what was dropped after it has logged, too.
+            let _ = graceful_json_log::flush(LAST_LINES);
             result.unwrap_or_else(|panic| resume_unwind(panic))
         });
     match result {
@@ -51,3 +53,6 @@ pub fn main<T>(program: impl Future<Output = Result<T, Error>>) -> ExitCode {
 
 /// For threads that are about to finish; the others are left behind when the process ends.
 const LEFT_BEHIND: Duration = Duration::from_millis(200);
+
+/// For the lines of what was dropped with the runtime, if somebody reads them.
+const LAST_LINES: Duration = Duration::from_millis(500);

@@ -14,7 +14,7 @@ use std::{
 
 use axum::{Router, routing::get};
 use graceful::{Config, Error, Phase, Report, Server};
-use graceful_json_log::{LogConfig, Output};
+use graceful_json_log::{LogConfig, LogGuard, LogHandle, Output};
 use nix::{sys::signal::Signal, unistd::Pid};
 use tests::{Client, within};
 use tokio::time::Instant;
@@ -67,8 +67,7 @@ fn child() {
                 panic!("no database");
             }
             "log file" => {
-                let file = Output::File(std::env::var_os("GRACEFUL_TEST_LOG").expect("a path").into());
-                let (log, _flush) = graceful_json_log::init(LogConfig::new().output(file)).expect("the first");
+                let (log, _flush) = log_to_file();
                 let reload = move || {
                     log.reopen().expect("a file");
                     say("reopened");
@@ -77,6 +76,17 @@ fn child() {
                 let bound = Server::new(router).config(config(30 * SECOND)).on_reload(reload).bind().await?;
                 say(&bound.local_addr().expect("TCP").to_string());
                 bound.run().await
+            }
+            "tasks" => {
+                let _flush = log_to_file();
+                for task in 0..100 {
+                    #[expect(clippy::disallowed_methods, reason = "a task that no shutdown knows of")]
+                    tokio::spawn(async move {
+                        let _last_line = LastLine(task);
+                        std::future::pending::<()>().await;
+                    });
+                }
+                run(Router::new(), SECOND).await
             }
             "two logs" => {
                 let _log = graceful::logging::init(&config(SECOND))?;
@@ -88,6 +98,19 @@ fn child() {
         }
     });
     std::process::exit(if code == std::process::ExitCode::SUCCESS { 0 } else { 3 });
+}
+
+fn log_to_file() -> (LogHandle, LogGuard) {
+    let file = Output::File(std::env::var_os("GRACEFUL_TEST_LOG").expect("a path").into());
+    graceful_json_log::init(LogConfig::new().output(file)).expect("the first")
+}
+
+struct LastLine(u32);
+
+impl Drop for LastLine {
+    fn drop(&mut self) {
+        tracing::info!(task = self.0, "dropped with the runtime");
+    }
 }
 
 /// All handlers are to begin, and the order to come through, before they block.
@@ -235,6 +258,18 @@ fn a_log_that_was_moved_away_is_opened_again_on_sighup() {
     assert!(read(&moved).contains("listening") && !read(&moved).contains("server stopped"));
     assert!(read(&log).contains("server stopped") && !read(&log).contains("listening"));
     let _ = std::fs::remove_dir_all(&folder);
+}
+
+#[test]
+fn what_tasks_log_that_end_with_the_runtime_is_written() {
+    let log = std::env::temp_dir().join(format!("graceful-tasks-{}.log", std::process::id()));
+    let mut process = Process::start_with("tasks", &log);
+    process.says();
+    process.signal(Signal::SIGTERM);
+    assert_eq!(process.ends_within(30 * SECOND).and_then(|ended| ended.code()), Some(0));
+    let text = std::fs::read_to_string(&log).expect("it is there");
+    let _ = std::fs::remove_file(&log);
+    assert_eq!(text.matches("dropped with the runtime").count(), 100, "behind what the guard waited for: {text}");
 }
 
 #[test]
