@@ -16,6 +16,10 @@ use crate::{FilterError, Format, InitError, JsonSubscriber, LiveFilter, LogConfi
 /// If the filter cannot be read, if the output cannot be opened, or if there is a global subscriber already.
 pub fn init(config: LogConfig) -> Result<(LogHandle, LogGuard), InitError> {
     let filter = LiveFilter::new(&config.filter).map_err(InitError::Filter)?;
+    if LOG.get().is_some() {
+        // Before the file is opened: it may be the one that is being written to.
+        return Err(InitError::AlreadySet);
+    }
     let (format, colours, timeout) = (config.format, config.colours(), config.flush_timeout);
     let writer = config.open().map_err(InitError::Output)?;
     let dispatch = match format {
