@@ -10,7 +10,7 @@ use std::{
 
 use crate::{
     Format,
-    output::{Sink, end_last_line},
+    output::{Sink, take_over},
     queue::Lines,
     time::now,
     writer::Shared,
@@ -99,8 +99,9 @@ impl WriterThread {
     fn change_file(&mut self) {
         let Some(file) = self.shared.orders().file.take() else { return };
         // Here, and not where it is opened: it may be the file of before, and a line that this thread was just writing
-        // would be cut off as half a line, with all that came behind it.
-        if end_last_line(&file).is_err() {
+        // would be cut off as half a line, with all that came behind it. Nor are we one who writes to it now.
+        self.sink = Box::new(io::sink());
+        if take_over(&file).is_err() {
             self.shared.errors.fetch_add(1, Relaxed);
         }
         self.go_on_in(Box::new(file));

@@ -4,6 +4,7 @@
 
 use std::{
     env, fmt, fs,
+    io::Write,
     path::{Path, PathBuf},
     process::{Child, Command, ExitStatus, Stdio},
     thread,
@@ -107,12 +108,13 @@ fn a_process_that_is_killed_leaves_whole_lines() {
     assert_eq!(read(&log).last().unwrap()["message"], "next");
 }
 
+const WHOLE: &str = "{\"timestamp\":\"2026-01-01T00:00:00.000000Z\",\"level\":\"INFO\",\"target\":\"a\"}\n";
+
 #[test]
 fn half_a_line_at_the_end_of_a_file() {
     let directory = Directory::new("half");
-    let log = directory.file("log");
-    let whole = "{\"timestamp\":\"2026-01-01T00:00:00.000000Z\",\"level\":\"INFO\",\"target\":\"a\"}\n";
-    for (before, kept) in [
+    let whole = WHOLE;
+    for (number, (before, kept)) in [
         (String::new(), String::new()),
         (whole.into(), whole.into()),
         (format!("{whole}{}", &whole[..30]), whole.into()),
@@ -121,7 +123,12 @@ fn half_a_line_at_the_end_of_a_file() {
         (format!("{whole}not ours"), format!("{whole}not ours\n")),
         ("no line at all".into(), "no line at all\n".into()),
         ("x".repeat(2 << 20), "x".repeat(2 << 20) + "\n"),
-    ] {
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        // One for each: the writer of the one before may still have it open.
+        let log = directory.file(&format!("log.{number}"));
         fs::write(&log, &before).unwrap();
         let writer = LogConfig::new().output(Output::File(log.clone())).open().unwrap();
         tracing::dispatcher::with_default(&json(&writer), || info!("next"));
@@ -130,6 +137,25 @@ fn half_a_line_at_the_end_of_a_file() {
         let next = text.strip_prefix(&kept).unwrap_or_else(|| panic!("{before:.100?} became {text:.100?}"));
         assert_eq!(line(next)["message"], "next", "ours is on a line of its own");
     }
+}
+
+/// The generation before still logs when the next one begins to.
+#[test]
+fn half_a_line_that_another_process_is_just_writing() {
+    let directory = Directory::new("shared");
+    let log = directory.file("log");
+    let open = || LogConfig::new().output(Output::File(log.clone())).open().unwrap();
+    let before = open();
+    let mut coming_in = fs::OpenOptions::new().append(true).open(&log).unwrap();
+    coming_in.write_all(&WHOLE.as_bytes()[..30]).unwrap();
+    let next = open();
+    coming_in.write_all(&WHOLE.as_bytes()[30..]).unwrap();
+    for (writer, message) in [(&before, "before"), (&next, "next")] {
+        tracing::dispatcher::with_default(&json(writer), || info!("{message}"));
+        writer.flush(LONG).unwrap();
+    }
+    let messages: Vec<_> = read(&log).iter().skip(1).map(|line| line["message"].clone()).collect();
+    assert_eq!(messages, ["before", "next"], "behind the line that came in, and nothing was cut off");
 }
 
 #[test]
