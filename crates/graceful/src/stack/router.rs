@@ -103,7 +103,7 @@ impl RouterFuture {
     }
 
     fn place() -> Place {
-        FREE.try_with(|free| free.borrow_mut().pop()).ok().flatten().unwrap_or_default()
+        FREE.try_with(|free| free.borrow_mut().pop()).ok().flatten().unwrap_or_else(|| Box::pin(Answer::default()))
     }
 }
 
