@@ -30,13 +30,12 @@ async fn run(cli: Cli) -> Result<Report, Error> {
     let config = cli.server.config();
     let _log = graceful::logging::init(&config)?;
 
-    // What outlives the requests is opened first and closed last: here, the pool of the database.
-    let (jobs, worker) = worker::start(cli.jobs.into());
-    let server = Server::new(routes::routes(jobs))
+    let jobs = worker::start(cli.jobs.into());
+    // What outlives the requests is opened here: the pool of the database.
+    Server::new(routes::routes(jobs))
         .config(config)
-        // The connections are drained when this begins, so no job comes in any more: the worker finishes what is queued.
-        .on_shutdown(Phase::Workers, "queue", async |_| worker.finish().await)
-        // Nobody uses it any more: `pool.close().await` belongs here.
-        .on_shutdown(Phase::Resources, "database", async |_| tracing::info!("database closed"));
-    server.run().await
+        // Requests and jobs have ended when this begins: `pool.close().await` belongs here.
+        .on_shutdown(Phase::Resources, "database", async |_| tracing::info!("database closed"))
+        .run()
+        .await
 }

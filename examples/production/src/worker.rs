@@ -1,10 +1,7 @@
 //! A background worker behind a bounded queue.
 
-use tokio::{
-    sync::mpsc::{self, error::TrySendError},
-    task::JoinHandle,
-};
-use tracing::{Instrument, Span};
+use tokio::sync::mpsc::{self, error::TrySendError};
+use tracing::Span;
 
 /// What is to be done, and the span of the request that asked for it, so that its log lines carry the request's id.
 pub(crate) struct Job {
@@ -16,57 +13,53 @@ impl Job {
     pub(crate) fn new(text: String) -> Self {
         Self { text, span: Span::current() }
     }
+
+    /// In a task of its own: a panic is logged, and ends this job and not the worker.
+    async fn run(self) {
+        let Self { text, span } = self;
+        let _ = span.in_scope(|| graceful::spawn_named("job", work(text))).await;
+    }
 }
 
 /// Where handlers put jobs.
 #[derive(Clone)]
 pub(crate) struct Jobs {
-    queue: mpsc::WeakSender<Job>,
+    queue: mpsc::Sender<Job>,
 }
 
 impl Jobs {
     /// Queues a job, or gives it back if there is no room for it.
     pub(crate) fn submit(&self, job: Job) -> Result<(), Job> {
-        let Some(queue) = self.queue.upgrade() else { return Err(job) };
-        queue.try_send(job).map_err(|error| match error {
+        self.queue.try_send(job).map_err(|error| match error {
             TrySendError::Full(job) | TrySendError::Closed(job) => job,
         })
     }
 }
 
-/// The worker itself.
-pub(crate) struct Worker {
-    /// The one strong sender: when it is gone, the worker does what is queued and ends.
-    queue: mpsc::Sender<Job>,
-    task: JoinHandle<()>,
-}
-
 /// Starts a worker with room for `size` jobs to wait.
-pub(crate) fn start(size: usize) -> (Jobs, Worker) {
-    let (queue, mut jobs) = mpsc::channel(size);
-    #[expect(clippy::disallowed_methods, reason = "the worker's hook waits for it")]
-    let task = tokio::spawn(async move {
-        while let Some(Job { text, span }) = jobs.recv().await {
-            work(&text).instrument(span).await;
+///
+/// The server knows what is spawned like this: when every request is answered it tells the worker to end, and waits for it.
+pub(crate) fn start(size: usize) -> Jobs {
+    let (queue, mut jobs) = mpsc::channel::<Job>(size);
+    graceful::spawn_named("worker", async move {
+        loop {
+            tokio::select! {
+                Some(job) = jobs.recv() => job.run().await,
+                () = graceful::cancelled() => break,
+            }
         }
-    });
-    (Jobs { queue: queue.downgrade() }, Worker { queue, task })
-}
-
-impl Worker {
-    /// Does what is queued, and ends.
-    pub(crate) async fn finish(self) {
-        let Self { queue, task } = self;
-        drop(queue);
-        if let Err(error) = task.await {
-            tracing::error!(%error, "the worker died");
+        // What is queued is still done.
+        jobs.close();
+        while let Some(job) = jobs.recv().await {
+            job.run().await;
         }
         tracing::info!("queue drained");
-    }
+    });
+    Jobs { queue }
 }
 
 /// Here goes the work.
-async fn work(text: &str) {
+async fn work(text: String) {
     tokio::time::sleep(std::time::Duration::from_millis(10)).await;
     tracing::info!(bytes = text.len(), "job done");
 }
