@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use graceful_listener::{
-    AnyListener, ConnectionRate, IpPrefix, Limited, Listener, Peer, PerIp, PerIpLimit, PerIpPlace, Proxied, Rate,
-    Several, TcpOptions, inherited,
+    AnyListener, ConnectionRate, IpPrefix, Limited, Listener, ParseIpPrefixError, Peer, PerIp, PerIpLimit, PerIpPlace,
+    Proxied, Rate, Several, TcpOptions, inherited,
 };
 
 use crate::{Config, ConfigError, Error};
@@ -26,9 +26,8 @@ pub(crate) async fn bind(config: &Config) -> Result<Several<AnyListener>, Error>
 /// The proxies that are trusted to say who their client is.
 pub(crate) fn proxies(config: &Config) -> Result<Vec<IpPrefix>, ConfigError> {
     let parse = |prefix: &String| {
-        prefix.trim().parse().map_err(|error| {
-            ConfigError::new("proxy_protocol", format!("{prefix:?}: {error}: write an address or a range, 10.0.0.0/8"))
-        })
+        let parsed = prefix.trim().parse();
+        parsed.map_err(|error: ParseIpPrefixError| ConfigError::new("proxy_protocol", error.to_string()))
     };
     config.proxy_protocol.iter().map(parse).collect()
 }

@@ -70,13 +70,18 @@ pub fn inherited() -> io::Result<Vec<Inherited>> {
                 Some(listener) => Ok(Inherited { name, listener }),
                 None => {
                     let name = name.map(|name| format!(" ({name:?})")).unwrap_or_default();
-                    let message = format!("the inherited socket {at}{name} is not a listening TCP or Unix socket");
+                    let descriptor = FIRST + at;
+                    let message =
+                        format!("descriptor {descriptor}{name}, handed over, is not a listening TCP or Unix socket");
                     Err(io::Error::new(io::ErrorKind::InvalidInput, message))
                 }
             }
         })
         .collect()
 }
+
+/// The descriptor of the first, `SD_LISTEN_FDS_START`.
+const FIRST: usize = 3;
 
 /// The listener at a place of the list; `None` if what is there is none.
 fn take(sockets: &mut ListenFd, at: usize) -> io::Result<Option<AnyListener>> {

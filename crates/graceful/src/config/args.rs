@@ -61,7 +61,7 @@ pub struct Args {
     #[arg(long, env = "GRACEFUL_PROXY_PROTOCOL", value_name = "PREFIX", value_delimiter = ',', value_parser = Named(prefix))]
     pub proxy_protocol: Option<Vec<String>>,
 
-    /// Limits for a kind of service [default: json-api]
+    /// Limits for a kind of service; what is given below wins, and off switches a limit off [default: json-api]
     #[arg(long, env = "GRACEFUL_PRESET", value_parser = Named(EnumValueParser::<Preset>::new()))]
     pub preset: Option<Preset>,
 
@@ -211,8 +211,9 @@ pub struct Args {
 }
 
 fn prefix(text: &str) -> Result<String, String> {
+    let text = text.trim();
     let parsed = text.parse::<graceful_listener::IpPrefix>();
-    parsed.map(|_| text.to_owned()).map_err(|error| format!("{error}: write an address or a range such as 10.0.0.0/8"))
+    parsed.map(|_| text.to_owned()).map_err(|error| error.to_string())
 }
 
 fn log_level(text: &str) -> Result<String, String> {
@@ -349,6 +350,13 @@ mod tests {
     }
 
     #[test]
+    fn blanks_between_ranges_are_as_good_as_between_addresses() {
+        let config = parse(&["--proxy-protocol", "10.0.0.0/8, ::1"]).expect("good values");
+        assert_eq!(config.proxy_protocol, ["10.0.0.0/8", "::1"]);
+        assert_eq!(config.check(), Ok(()));
+    }
+
+    #[test]
     fn off_is_off() {
         for flag in [
             "--tls-handshake-timeout",
@@ -396,7 +404,7 @@ mod tests {
             (["--max-queue", "-1"], "expected a whole number, or off"),
             (["--queue-wait", "-1s"], "expected a duration such as 5s or 100ms, or off"),
             (["--max-header-bytes", "99999999999"], "the most is 4294967295"),
-            (["--proxy-protocol", "10.0.0.0/99"], "an address or a range such as 10.0.0.0/8"),
+            (["--proxy-protocol", "10.0.0.0/99"], "is not a range of IP addresses; give one as 10.0.0.0/8"),
             (["--preset", "fast"], "possible values: json-api, upload, streaming"),
             (["--log-level", "loud"], "write a level such as info"),
         ] {

@@ -85,10 +85,10 @@ fn sockets_for_another_process_are_not_taken_and_a_wrong_list_is_an_error() {
         ("", "taken: 0"),
         ("export LISTEN_FDS=2;", "taken: 2 unnamed"),
         ("export LISTEN_FDS=2 LISTEN_PID=$$ LISTEN_FDNAMES=one;", "error: 2 sockets were inherited"),
-        ("export LISTEN_FDS=3 LISTEN_PID=$$;", "error: the inherited socket 2 is not a listening"),
+        ("export LISTEN_FDS=3 LISTEN_PID=$$;", "error: descriptor 5, handed over, is not a listening"),
         (
             "export LISTEN_FDS=3 LISTEN_PID=$$ LISTEN_FDNAMES=a:b:c;",
-            r#"error: the inherited socket 2 ("c") is not a listening"#,
+            r#"error: descriptor 5 ("c"), handed over, is not a listening"#,
         ),
     ] {
         let output = start("inherited::child_says_what_it_takes", sockets(), environment);
@@ -98,7 +98,7 @@ fn sockets_for_another_process_are_not_taken_and_a_wrong_list_is_an_error() {
     let connected = TcpStream::connect(tcp_that_listens()).expect("connect");
     let output =
         start("inherited::child_says_what_it_takes", [connected.into(), tcp().1], "export LISTEN_FDS=2 LISTEN_PID=$$;");
-    assert!(said(&output).contains("error: the inherited socket 0 is not a listening"), "{}", said(&output));
+    assert!(said(&output).contains("error: descriptor 3, handed over, is not a listening"), "{}", said(&output));
 }
 
 /// One that stays for as long as the test binary.
