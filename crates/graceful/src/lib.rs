@@ -78,7 +78,7 @@
 //!
 //! Prefer the socket. Give the old one a [`Config::drain_delay`] of some 100 ms or more, so that it can tell clients with
 //! kept connections to go in an answer. Without it, a request that crosses the close of its connection has to be sent
-//! again, as RFC 9112 (9.3.1) has it.
+//! again, as RFC 9112 (9.3.1) has it. Each of the two needs an internal port of its own ([`Config::debug_listen`]).
 //!
 //! # Crate features
 //!

@@ -104,10 +104,10 @@ impl Server {
     /// ```no_run
     /// # use axum::Router;
     /// # use graceful::Server;
-    /// use graceful_json_log::{LogConfig, Output};
+    /// use graceful::json_log::{self, LogConfig, Output};
     ///
     /// # fn example(app: Router) -> Result<(), Box<dyn std::error::Error>> {
-    /// let (log, _flush) = graceful_json_log::init(LogConfig::new().output(Output::File("shop.log".into())))?;
+    /// let (log, _flush) = json_log::init(LogConfig::new().output(Output::File("shop.log".into())))?;
     /// let server = Server::new(app).on_reload(move || {
     ///     if let Err(error) = log.reopen() {
     ///         tracing::error!(%error, "still writing to the old log");
