@@ -146,7 +146,7 @@ impl<A> fmt::Debug for ConcurrencyLimitLayer<A> {
 
 /// One that waits for each in flight, at the limit of 1,024 that `graceful` has.
 const MAX_QUEUE: usize = 1_024;
-/// The bounded wait of the Go document.
+/// Long enough for a burst to pass, and too short for a client to give up.
 const MAX_WAIT: Duration = Duration::from_millis(100);
 /// The least that the header can say and mean it.
 const RETRY_AFTER: Duration = Duration::from_secs(1);

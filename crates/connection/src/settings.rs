@@ -10,13 +10,13 @@ use tokio::time::Instant;
 #[non_exhaustive]
 pub struct Settings {
     /// From accept to the end of the first request head, and later from the first byte of a head to its end. It covers
-    /// the version sniff, and for HTTP/2 the preface. Bytes that drip in do not restart it. Default 5 s (Go document).
+    /// the version sniff, and for HTTP/2 the preface. Bytes that drip in do not restart it. Default 5 s.
     pub read_header: Option<Duration>,
-    /// From the end of a request's head to the end of its body. Default 30 s (Go document).
+    /// From the end of a request's head to the end of its body. Default 30 s.
     pub read_body: Option<Duration>,
     /// From the end of a request to the last byte of its response: from the end of its head, or from the last part of
     /// its body that the handler took. A response of type `text/event-stream` and an
-    /// upgrade lift it. Default 60 s (Go document).
+    /// upgrade lift it. Default 60 s.
     pub write: Option<Duration>,
     /// How long a peer may take no byte at all while there is something to send. It also protects where `write` is off
     /// or lifted. Default 30 s.
@@ -31,15 +31,14 @@ pub struct Settings {
     /// client that sends its request and then the end (`printf … | nc -N`). Then it is dropped, as for a client that left:
     /// the two look alike until something is written. A reset drops it at once. Default 100 ms.
     pub half_close_grace: Option<Duration>,
-    /// Between a response and the first byte of the next request; for HTTP/2, without a stream. Default 120 s (Go
-    /// document).
+    /// Between a response and the first byte of the next request; for HTTP/2, without a stream. Default 120 s.
     pub idle: Option<Duration>,
     /// How long to go on reading, and discarding, after the last answer on a connection whose client is still sending.
     /// Closing at once would make the kernel send a reset, and the client would lose the answer (RFC 9112, 9.6).
     /// Default 5 s (nginx' `lingering_timeout`).
     pub linger: Option<Duration>,
     /// HTTP/1: how many bytes a request head may have; beyond it 431. HTTP/2: `SETTINGS_MAX_HEADER_LIST_SIZE`. Default
-    /// 64 KiB (Go document).
+    /// 64 KiB.
     pub max_header_bytes: u32,
     /// HTTP/1: how many header fields a request may have; beyond it 431. Default 100 (hyper's own).
     pub max_headers: usize,
