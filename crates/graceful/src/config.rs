@@ -94,7 +94,8 @@ pub struct Config {
     /// How many bytes a request's head may have; beyond it 431. Default 64 KiB.
     #[serde(with = "plain")]
     pub max_header_bytes: u32,
-    /// How many bytes a request's body may have; beyond it 413. Default off; axum's own extractors stop at 2 MB.
+    /// How many bytes a request's body may have; beyond it 413. Default off. axum's extractors stop at 2 MB all the same, but
+    /// where a route has a larger `DefaultBodyLimit`.
     #[serde(with = "or_off")]
     pub max_body_bytes: Option<usize>,
     /// How many connections may be open; more wait in the kernel, and are let in when the server shuts down. Default 10,000.

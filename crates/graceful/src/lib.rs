@@ -38,6 +38,36 @@
 //! They go around the finished router: a `Router::layer` costs 4 to 6 allocations a request. The name of the matched
 //! route, which only the inside knows, is passed out by one route layer.
 //!
+//! Layers of your own, as those of `tower-http`, go onto the router as ever; they are inside of all this.
+//!
+//! # What a handler finds
+//!
+//! | extractor | gives |
+//! |---|---|
+//! | `ConnectInfo<SocketAddr>` | who asks; behind a proxy of [`Config::proxy_protocol`] the client that it names; missing on a Unix socket |
+//! | `Extension<`[`RequestId`](request_logger::RequestId)`>` | the id that is in the log and in the answer |
+//! | `Extension<`[`Deadline`](timeout::Deadline)`>` | how much time is left |
+//! | `Extension<`[`ConnectionControl`](connection::ConnectionControl)`>` | longer or no limits for this request's body and answer |
+//! | [`ShutdownSignal`] | the order to end, for what waits or streams for long |
+//! | [`InTime`](handler::body::InTime)`<Json<T>>` | a body, or 408 where it came too late |
+//!
+//! ```
+//! use std::{net::SocketAddr, time::Duration};
+//!
+//! use axum::{Extension, Router, extract::ConnectInfo, routing::get};
+//! use graceful::{connection::ConnectionControl, timeout::RouteTimeoutLayer};
+//!
+//! async fn export(ConnectInfo(peer): ConnectInfo<SocketAddr>, Extension(control): Extension<ConnectionControl>) -> String {
+//!     // Its client may take ten minutes to read the answer, …
+//!     control.set_write_timeout(Duration::from_secs(600));
+//!     format!("for {peer}")
+//! }
+//!
+//! // … and it may take five to begin with it.
+//! let slow = RouteTimeoutLayer::new(Duration::from_secs(300));
+//! let app: Router = Router::new().route("/export", get(export).layer(slow));
+//! ```
+//!
 //! # What never becomes a request
 //!
 //! Some requests are refused below the stack: bytes that are no request, a bad `Host` (400), a head that is late (408) or
