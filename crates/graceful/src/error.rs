@@ -14,6 +14,9 @@ pub enum Error {
     Config(ConfigError),
     /// An address cannot be listened on: in use, not ours, or not an address. Exit code 1; 2 if it is not an address.
     Bind(BindError),
+    /// The same of the internal port, which many do not know that they have: see
+    /// [`Config::debug_listen`](crate::Config::debug_listen).
+    BindInternal(BindError),
     /// The certificate or its key cannot be served: missing, damaged, expired, of another pair. Exit code 1, as for a port
     /// in use: the command is right, the machine is not.
     #[cfg(feature = "tls")]
@@ -40,10 +43,11 @@ impl Error {
     pub fn exit_code(&self) -> u8 {
         match self {
             Self::Config(_) => 2,
-            Self::Bind(error) if error.is_usage() => 2,
+            Self::Bind(error) | Self::BindInternal(error) if error.is_usage() => 2,
             #[cfg(feature = "tls")]
             Self::Tls(_) => 1,
             Self::Bind(_)
+            | Self::BindInternal(_)
             | Self::Signals(_)
             | Self::Inherited(_)
             | Self::Accept(_)
@@ -59,6 +63,7 @@ impl fmt::Display for Error {
         match self {
             Self::Config(error) => error.fmt(f),
             Self::Bind(error) => error.fmt(f),
+            Self::BindInternal(error) => write!(f, "internal port (debug_listen): {error}"),
             #[cfg(feature = "tls")]
             Self::Tls(error) => error.fmt(f),
             Self::Signals(_) => f.write_str("the signal handlers could not be installed"),
@@ -87,7 +92,7 @@ impl StdError for Error {
     fn source(&self) -> Option<&(dyn StdError + 'static)> {
         match self {
             Self::Signals(error) | Self::Inherited(error) | Self::Accept(error) | Self::Runtime(error) => Some(error),
-            Self::Bind(error) => error.source(),
+            Self::Bind(error) | Self::BindInternal(error) => error.source(),
             Self::Logging(error) => Some(error),
             #[cfg(feature = "tls")]
             Self::Tls(error) => error.source(),

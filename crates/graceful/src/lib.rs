@@ -182,8 +182,8 @@ pub use self::server::{BoundServer, Server};
 ///
 /// # Errors
 ///
-/// [`Error::Signals`], [`Error::Inherited`] and [`Error::Bind`] before anything is served, [`Error::Accept`]
-/// and [`Error::Forced`] at the end.
+/// [`Error::Signals`], [`Error::Inherited`], [`Error::Bind`] and [`Error::BindInternal`] before anything is served,
+/// [`Error::Accept`] and [`Error::Forced`] at the end.
 pub async fn serve(address: &str, app: Router) -> Result<(), Error> {
     let config = Config { listen: address.to_owned(), ..Config::default() };
     // Somebody else's subscriber is as good.

@@ -130,7 +130,8 @@ impl Server {
     ///
     /// # Errors
     ///
-    /// [`Error::Config`], [`Error::Tls`](crate::Error), [`Error::Signals`], [`Error::Inherited`], [`Error::Bind`].
+    /// [`Error::Config`], [`Error::Tls`](crate::Error), [`Error::Signals`], [`Error::Inherited`], [`Error::Bind`],
+    /// [`Error::BindInternal`].
     pub async fn bind(self) -> Result<BoundServer, Error> {
         self.config.check()?;
         descriptors::make_room(&self.config);
@@ -145,7 +146,7 @@ impl Server {
         let proxies = public::proxies(&config)?;
         let public = public::bind(&config).await?;
         let internal = match &config.debug_listen {
-            Some(address) => Some(TcpListener::bind(address).await?),
+            Some(address) => Some(TcpListener::bind(address).await.map_err(Error::BindInternal)?),
             None => None,
         };
         Ok(BoundServer { router, config, shutdown, tls, signals, public, proxies, internal, work: Claim::of_current() })

@@ -27,6 +27,8 @@ async fn a_port_in_use_is_1() {
         assert_eq!(ended.stderr.lines().count(), 1, "one line: {}", ended.stderr);
         let clear = ended.stderr.contains(address.as_str()) && ended.stderr.contains("in use");
         assert!(clear, "it names the address and what is wrong: {}", ended.stderr);
+        let internal = ended.stderr.contains("debug_listen");
+        assert_eq!(internal, args[3] != "off", "who never asked for a second port is told of it: {}", ended.stderr);
         assert!(ended.log.lines().is_empty(), "it never said that it listens");
     }
     assert_eq!(Client::connect(first.address()).await.get("/healthz").await.status, 200, "the first is unharmed");
