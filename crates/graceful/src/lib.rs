@@ -110,6 +110,10 @@
 //! kept connections to go in an answer. Without it, a request that crosses the close of its connection has to be sent
 //! again, as RFC 9112 (9.3.1) has it. Each of the two needs an internal port of its own ([`Config::debug_listen`]).
 //!
+//! # Where it builds
+//!
+//! On Unix: Linux and macOS. The crates below it build on Windows, too.
+//!
 //! # Crate features
 //!
 //! - `clap`: `Args`, the command line of a server.
